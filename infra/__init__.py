@@ -1,0 +1,1 @@
+"""Where and with what: adapters to the outside world, without any idea of a stage."""

@@ -1,0 +1,1 @@
+"""Getting a stage's worker run somewhere, and hearing from it."""

@@ -1,0 +1,115 @@
+"""The stage's side of the contract: find what was committed, or have a worker make it."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from infra.errors import Crashed, Preempted, Unreachable, revive
+from infra.frozen import canonical
+from infra.launch.base import Job
+from infra.launch.step import Beat, Outcome, Spec, Step
+from infra.settings import Platform
+from infra.storage import layout
+from infra.storage.receipt import Receipt
+
+log = logging.getLogger(__name__)
+
+OnBeat = Callable[[Beat], None]
+MAX_PREEMPTIONS = 10
+POLL_S = 0.1
+BEAT_EVERY_S = 2.0
+
+
+def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:
+    """The receipt of a step: from the store where it is committed, else from a worker that is run now.
+
+    Raises what the worker reported, Unreachable where it fell silent, Crashed where it ended without a word.
+    Pre-emption relaunches here, so that it does not use up the orchestrator's retries.
+    """
+    for launch in range(1 + MAX_PREEMPTIONS):
+        found = None if step.always else platform.store.find(step.stage, step.key)
+        if found is not None:
+            log.info("%s: already made (%s)", step.stage, step.key[:12])
+            return platform.store.receipt(found)
+        try:
+            return _launch(step, platform, on_beat or _to_log)
+        except Preempted as leave:
+            log.warning("%s was pre-empted (%d of %d): %s", step.stage, launch + 1, MAX_PREEMPTIONS, leave)
+    raise Crashed(f"{step.stage} was pre-empted {MAX_PREEMPTIONS} times", remedy="run it where it is left alone")
+
+
+def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
+    attempt = uuid.uuid4().hex
+    spec = Spec(
+        stage=step.stage,
+        version=step.version,
+        key=step.key,
+        attempt=attempt,
+        always=step.always,
+        config=step.config.model_dump(mode="json"),
+        inputs=step.inputs,
+    )
+    at = layout.job(step.stage, step.key, attempt, "spec.json")
+    platform.store.objects.put(at, canonical(spec.model_dump(mode="json")))
+    output = platform.home / "logs" / f"{step.stage}-{attempt}.log"
+    log.info("%s: starting, log in %s", step.stage, output)
+    job = platform.launcher.start(step.worker, at, platform.environment(), output)
+    try:
+        status = _follow(job, step, attempt, platform, on_beat)
+    finally:
+        job.stop()
+    return _read_outcome(step, attempt, platform, status, output)
+
+
+def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnBeat) -> int:
+    """Wait for the worker's end, showing its beats; Unreachable after `silence_s` without a new one."""
+    at = layout.job(step.stage, step.key, attempt, "heartbeat.json")
+    heard, last, looked = time.monotonic(), None, time.monotonic()
+    while (status := job.poll()) is None:
+        time.sleep(POLL_S)
+        if time.monotonic() - looked < BEAT_EVERY_S:
+            continue
+        looked = time.monotonic()
+        data = platform.store.objects.get(at)
+        if data is not None and data != last:
+            heard, last = looked, data
+            on_beat(Beat.model_validate_json(data))
+        if looked - heard > platform.silence_s:
+            raise Unreachable(
+                f"{step.stage}: no sign of life for {platform.silence_s:.0f} s; the worker was ended",
+                place=f"{platform.store.uri}/{at}",
+                remedy="see its log; LUTHIER_SILENCE_S sets how long a worker may be silent",
+            )
+    return status
+
+
+def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, output: Path) -> Receipt:
+    data = platform.store.objects.get(layout.job(step.stage, step.key, attempt, "outcome.json"))
+    try:
+        outcome = None if data is None else Outcome.model_validate_json(data)
+    except ValidationError:
+        outcome = None
+    if outcome is None:
+        raise Crashed(
+            f"{step.stage}: the worker ended without an outcome (exit status {status})",
+            place=str(output),
+            value=_tail(output),
+            remedy="-9 is often the kernel out of memory; the log's end is above",
+        )
+    if outcome.error is not None:
+        raise revive(outcome.error)
+    if outcome.receipt is None:
+        raise Crashed(f"{step.stage}: the worker's outcome has no receipt", place=str(output))
+    return outcome.receipt
+
+
+def _tail(output: Path, size: int = 400) -> str:
+    return output.read_bytes()[-size:].decode(errors="replace").strip() if output.exists() else ""
+
+
+def _to_log(beat: Beat) -> None:
+    log.info(beat.line())

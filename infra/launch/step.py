@@ -1,0 +1,77 @@
+"""A step is a stage with its inputs: what is to be made, and under which key."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from infra.errors import ErrorReport
+from infra.frozen import Frozen
+from infra.storage.receipt import Receipt, input_key
+
+
+@dataclass(frozen=True)
+class Step:
+    """One unit of work: the same step has the same key on any machine.
+
+    `material` is what the key needs besides the config (hashes of source files); `always` marks a step that
+    reconciles an outside system and so runs even where it was committed before.
+    """
+
+    stage: str
+    version: int
+    config: Frozen
+    inputs: dict[str, Receipt] = field(default_factory=dict)
+    material: dict[str, JsonValue] = field(default_factory=dict)
+    always: bool = False
+    folder: str = ""
+
+    @property
+    def worker(self) -> str:
+        """The module that does the work."""
+        return f"tasks.{self.folder or self.stage}.worker"
+
+    @cached_property
+    def key(self) -> str:
+        """The input key (see infra.storage.receipt)."""
+        made_of: dict[str, Any] = {"config": self.config.material(), "material": self.material}
+        return input_key(self.stage, self.version, made_of, self.inputs)
+
+
+class Spec(Frozen):
+    """A step on its way to a worker, as JSON in the store. No secret has a field here."""
+
+    stage: str
+    version: int
+    key: str
+    attempt: str
+    always: bool = False
+    config: dict[str, JsonValue]
+    inputs: dict[str, Receipt]
+
+
+class Beat(Frozen):
+    """A sign of life with what people want to know. `at` is the worker's clock in seconds since 1970."""
+
+    at: float
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    eta_s: float | None = None
+    figures: dict[str, float] = {}
+
+    def line(self) -> str:
+        """The beat on one line of a log."""
+        share = f" {self.step}/{self.steps}" if self.steps else ""
+        eta = f", {self.eta_s / 60:.1f} min left" if self.eta_s is not None else ""
+        figures = "".join(f", {name} {value:.4g}" for name, value in self.figures.items())
+        return f"{self.phase}{share}{eta}{figures}"
+
+
+class Outcome(Frozen):
+    """How a worker ended, in its own words. The stage trusts this and no exit status."""
+
+    state: Literal["committed", "failed"]
+    receipt: Receipt | None = None
+    error: ErrorReport | None = None

@@ -1,0 +1,172 @@
+"""The worker's side of the contract: fetch, work, upload, commit, and say how it ended. One process a node."""
+
+import importlib.metadata
+import json
+import logging
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Generic, TypeVar
+
+from pydantic import JsonValue
+
+from infra import settings
+from infra.errors import Crashed, LuthierError, OutOfMemory, Preempted
+from infra.frozen import Frozen, canonical
+from infra.launch.lifeline import end_descendants, hold_on_to_parent
+from infra.launch.step import Beat, Outcome, Spec
+from infra.settings import Platform
+from infra.storage import layout
+from infra.storage.receipt import Manifest, Receipt, content_sha256
+
+log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Frozen)
+Summary = dict[str, JsonValue]
+
+BEAT_S = 5.0
+_RECORDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "deepspeed",
+    "accelerate",
+    "datasets",
+    "lm-eval",
+    "mlflow",
+    "luthier",
+)
+
+
+@dataclass
+class Work(Generic[C]):
+    """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`."""
+
+    config: C
+    inputs: Mapping[str, Path]
+    spec: Spec
+    platform: Platform
+    out: Path
+    scratch: Path
+    _beat: Beat = field(default_factory=lambda: Beat(at=time.time()))
+
+    def beat(self, phase: str, step: int = 0, steps: int = 0, eta_s: float | None = None, **figures: float) -> None:
+        """Say what is going on; the sign of life itself is sent every few seconds without it."""
+        self._beat = Beat(at=time.time(), phase=phase, step=step, steps=steps, eta_s=eta_s, figures=figures)
+
+    def receipt(self, name: str) -> Receipt:
+        """The receipt behind an input."""
+        return self.spec.inputs[name]
+
+
+def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
+    """Run a worker: `python -m tasks.<stage>.worker <spec key>`. Never raises: the outcome says what happened."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    hold_on_to_parent()
+    signal.signal(signal.SIGTERM, _leave)
+    platform = settings.load().platform()
+    data = platform.store.objects.get(sys.argv[1])
+    if data is None:
+        raise SystemExit(f"no spec at {platform.store.uri}/{sys.argv[1]}")
+    spec = Spec.model_validate_json(data)
+    scratch = platform.home / "work" / f"{spec.stage}-{spec.attempt}"
+    try:
+        outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, scratch))
+    except LuthierError as error:
+        log.error("%s", error)
+        outcome = Outcome(state="failed", error=error.report())
+    except MemoryError as error:
+        outcome = Outcome(state="failed", error=OutOfMemory("the machine ran out of memory", value=error).report())
+    except Exception as error:
+        log.exception("unforeseen")
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        crash = Crashed(
+            f"{spec.stage}: {type(error).__name__}: {str(error)[:2000]}", place=f"{last.filename}:{last.lineno}"
+        )
+        outcome = Outcome(state="failed", error=crash.report())
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _tell(platform, spec, "outcome.json", outcome)
+
+
+def _run(
+    config_type: type[C], work: Callable[[Work[C]], Summary], spec: Spec, platform: Platform, scratch: Path
+) -> Receipt:
+    out = scratch / "out"
+    out.mkdir(parents=True)
+    inputs = {name: scratch / "inputs" / name for name in spec.inputs}
+    job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch)
+    job.beat("fetching")
+    stop = threading.Event()
+    heart = threading.Thread(target=_keep_beating, args=(job, stop), daemon=True, name="heartbeat")
+    heart.start()
+    try:
+        for name, receipt in spec.inputs.items():
+            platform.cache.materialise(platform.store, receipt, inputs[name])
+        summary = work(job)
+        job.beat("storing")
+        return _commit(job, summary)
+    finally:
+        stop.set()
+        heart.join(BEAT_S)
+
+
+def _commit(job: Work[C], summary: Summary) -> Receipt:
+    spec, store = job.spec, job.platform.store
+    files = store.upload(job.out, layout.attempt(spec.stage, spec.key, spec.attempt))
+    manifest = Manifest(
+        stage=spec.stage,
+        version=spec.version,
+        key=spec.key,
+        attempt=spec.attempt,
+        files=files,
+        content_sha256=content_sha256(spec.stage, files),
+        config=spec.config,
+        inputs=spec.inputs,
+        summary=json.loads(canonical(summary)),
+        versions=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return store.receipt(store.commit(manifest, supersede=spec.always))
+
+
+def _keep_beating(job: Work[C], stop: threading.Event) -> None:
+    while True:
+        try:
+            _tell(job.platform, job.spec, "heartbeat.json", job._beat.model_copy(update={"at": time.time()}))
+        except LuthierError as error:
+            # The store's own calls decide whether the work fails; a missed beat is only a missed beat.
+            log.warning("heartbeat not delivered: %s", error)
+        if stop.wait(BEAT_S):
+            return
+
+
+def _tell(platform: Platform, spec: Spec, name: str, value: Frozen) -> None:
+    at = layout.job(spec.stage, spec.key, spec.attempt, name)
+    platform.store.objects.put(at, canonical(value.model_dump(mode="json")))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    end_descendants()
+    raise Preempted("the worker was told to end (SIGTERM)")
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: _version(name) for name in _RECORDED}
+    return {"python": sys.version.split()[0]} | {name: version for name, version in installed.items() if version}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

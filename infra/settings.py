@@ -1,0 +1,84 @@
+"""Where things are on this machine, from LUTHIER_* variables. What a run does is the recipe's business."""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import BadRecipe
+from infra.launch.base import Launcher
+from infra.launch.local import LocalLauncher
+from infra.storage.cache import Cache
+from infra.storage.store import Store, open_objects
+
+
+class Settings(BaseSettings):
+    """The environment. Every field is LUTHIER_<NAME>; credentials stay with their own providers (AWS_*, MLFLOW_*)."""
+
+    model_config = SettingsConfigDict(env_prefix="LUTHIER_", frozen=True, extra="ignore")
+
+    home: Path = Path(".luthier")
+    store: str = ""
+    cache_bytes: int = 50 * 2**30
+    launcher: Literal["local"] = "local"
+    store_deadline_s: float = 180.0
+    silence_s: float = 600.0
+
+    def platform(self) -> "Platform":
+        """The store (probed once a process), the launcher and the folders that these settings mean."""
+        home = self.home.absolute()
+        return _platform(
+            self.store or f"file://{home}/store", home, self.cache_bytes, self.store_deadline_s, self.silence_s
+        )
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a stage needs of the world. `home` holds work, cache and logs of this node; nothing trusts it."""
+
+    store: Store
+    launcher: Launcher
+    cache: Cache
+    home: Path
+    tracking_uri: str
+    silence_s: float
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which a process on this machine finds the same platform again."""
+        return {
+            "LUTHIER_HOME": str(self.home),
+            "LUTHIER_STORE": self.store.uri,
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+        }
+
+
+def load() -> Settings:
+    """The settings of this process; BadRecipe names the variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRecipe(
+            "a setting in the environment is wrong",
+            place="LUTHIER_" + "_".join(str(part) for part in first["loc"]).upper(),
+            value=first.get("input"),
+            remedy=first["msg"],
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def _platform(store_uri: str, home: Path, cache_bytes: int, deadline_s: float, silence_s: float) -> Platform:
+    store = Store(open_objects(store_uri, deadline_s))
+    store.probe()
+    return Platform(
+        store=store,
+        launcher=LocalLauncher(),
+        cache=Cache(home / "cache", cache_bytes),
+        home=home,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
+        silence_s=silence_s,
+    )

@@ -1,0 +1,139 @@
+"""The node's own copy of files, by hash: fetched once, checked, shared by every stage that runs here."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from infra.errors import Corrupt, Lost
+from infra.storage import layout
+from infra.storage.receipt import FileEntry, Manifest, Receipt
+from infra.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+LOCK_S = 3600.0  # one file of an 80 GB model over a slow link; the holder's death frees the lock at once
+
+
+class Cache:
+    """Files by sha256 below a folder, at most `max_bytes` of them beside those in use."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self.root, self.max_bytes = root, max_bytes
+
+    def materialise(self, store: Store, receipt: Receipt, folder: Path) -> Path:
+        """Lay an artifact's files into `folder`, read-only, every byte checked against its manifest.
+
+        Raises Corrupt (key, expected and actual hash) and Lost where the disk is too small, before anything is read.
+        """
+        manifest = store.manifest(receipt)
+        self._require_space([file for file in manifest.files if not self._blob(file).exists()])
+        for file in manifest.files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._lock(file), timeout=LOCK_S):
+                self._link(self._fetched(store, manifest, file), target)
+        self._evict()
+        return folder
+
+    def _fetched(self, store: Store, manifest: Manifest, file: FileEntry) -> Path:
+        blob = self._blob(file)
+        if blob.exists() and blob.stat().st_size == file.size:
+            os.utime(blob)
+            return blob
+        key = f"{layout.attempt(manifest.stage, manifest.key, manifest.attempt)}/{file.path}"
+        actual = ""
+        for _ in range(2):  # a mismatch is read once more: the store may be right and the way wrong
+            actual = self._download(store, key, blob, file.sha256)
+            if actual == file.sha256:
+                return blob
+            log.warning("%s: read %s instead of %s", key, actual, file.sha256)
+        store.condemn(manifest)
+        raise Corrupt(
+            "a stored file is not what was committed",
+            place=f"{store.uri}/{key}",
+            value=f"sha256 {actual}, expected {file.sha256}",
+            remedy="run the flow again: the artifact is marked corrupt and will be made anew",
+        )
+
+    def _download(self, store: Store, key: str, blob: Path, expected: str) -> str:
+        sha = hashlib.sha256()
+        handle, name = tempfile.mkstemp(dir=blob.parent, prefix=".part-")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                for block in store.objects.blocks(key):
+                    sha.update(block)
+                    out.write(block)
+            if sha.hexdigest() == expected:
+                os.chmod(name, 0o444)
+                os.replace(name, blob)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return sha.hexdigest()
+
+    def _blob(self, file: FileEntry) -> Path:
+        return self.root / file.sha256[:2] / file.sha256
+
+    def _lock(self, file: FileEntry) -> Path:
+        blob = self._blob(file)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        return blob.with_suffix(".lock")
+
+    @staticmethod
+    def _link(blob: Path, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        try:
+            os.link(blob, target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(blob, target)
+            target.chmod(0o444)
+
+    def _require_space(self, missing: list[FileEntry]) -> None:
+        need = sum(file.size for file in missing)
+        self.root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.root).free
+        if need > free:
+            raise Lost(
+                "the disk is too small for the inputs of this stage",
+                place=str(self.root),
+                value=f"{need:,} bytes needed, {free:,} free",
+                remedy="free some space, or set LUTHIER_HOME to a larger disk",
+            )
+
+    def _evict(self) -> None:
+        """Drop the least recently used files over `max_bytes`; one linked into a working folder stays."""
+        blobs = [path for path in self.root.glob("??/*") if len(path.name) == 64]
+        stats = sorted((stat.st_mtime, stat.st_size, stat.st_nlink, path) for path in blobs for stat in [path.stat()])
+        excess = sum(size for _, size, _, _ in stats) - self.max_bytes
+        for _, size, links, path in stats:
+            if excess <= 0:
+                return
+            if links > 1:
+                continue
+            try:
+                with FileLock(path.with_suffix(".lock"), timeout=0):
+                    path.unlink(missing_ok=True)
+                    excess -= size
+            except Timeout:
+                log.debug("%s is being used; kept", path)
+
+
+def verify(store: Store, receipt: Receipt) -> list[str]:
+    """Read every byte of an artifact again; the keys of files that are gone or differ from the manifest."""
+    manifest = store.manifest(receipt)
+    prefix = layout.attempt(manifest.stage, manifest.key, manifest.attempt)
+    bad = []
+    for file in manifest.files:
+        sha = hashlib.sha256()
+        try:
+            for block in store.objects.blocks(f"{prefix}/{file.path}"):
+                sha.update(block)
+        except FileNotFoundError:
+            pass
+        if sha.hexdigest() != file.sha256:
+            bad.append(f"{prefix}/{file.path}")
+    return bad

@@ -1,0 +1,57 @@
+"""Where everything lies under a store's root. The only place where names become keys."""
+
+import re
+
+from infra.errors import Refused
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}")
+
+
+def join(*parts: str) -> str:
+    """A key made of safe segments; Refused where one is empty, hidden, `..`, or has a character off the allow-list."""
+    segments = "/".join(parts).split("/")
+    for segment in segments:
+        if not _SEGMENT.fullmatch(segment):
+            raise Refused(
+                "a name cannot become a key in the store",
+                place="/".join(segments),
+                value=repr(segment),
+                remedy="use letters, digits and . _ = + - in file and stage names, not starting with a dot or a sign",
+            )
+    return "/".join(segments)
+
+
+def home(stage: str, key: str) -> str:
+    """Everything that was ever made of one input key."""
+    return join("stages", stage, key)
+
+
+def attempt(stage: str, key: str, attempt_id: str) -> str:
+    """The files of one attempt, immutable once written."""
+    return join(home(stage, key), attempt_id)
+
+
+def manifest(stage: str, key: str, generation: int) -> str:
+    """The commit record; generation n+1 replaces n after corruption."""
+    return join(home(stage, key), "MANIFEST.json" if generation == 1 else f"MANIFEST.{generation}.json")
+
+
+def generation(name: str) -> int | None:
+    """The generation that a manifest's key names, or None for any other key."""
+    match = re.fullmatch(r"MANIFEST(?:\.([2-9]|[1-9]\d+))?\.json", name.rsplit("/", 1)[-1])
+    return None if match is None else int(match.group(1) or 1)
+
+
+def tombstone(stage: str, key: str, attempt_id: str) -> str:
+    """Marks an attempt as corrupt; beside the manifests, so that one listing shows both."""
+    return join(home(stage, key), f"MANIFEST.corrupt.{attempt_id}")
+
+
+def checkpoints(key: str) -> str:
+    """The training checkpoints of one input key, shared by all its attempts."""
+    return join(home("training", key), "checkpoints")
+
+
+def job(stage: str, key: str, attempt_id: str, name: str) -> str:
+    """Spec, heartbeat and outcome of one attempt: read by the stage that launched it, trusted by nobody else."""
+    return join("jobs", stage, key, attempt_id, name)

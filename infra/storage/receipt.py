@@ -1,0 +1,58 @@
+"""What a stage hands on: a receipt names an artifact, a manifest proves it."""
+
+from typing import Any
+
+from pydantic import JsonValue
+
+from infra.frozen import Frozen, digest
+
+
+class FileEntry(Frozen):
+    """One file: path relative to its artifact, size in bytes, sha256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Receipt(Frozen):
+    """A committed artifact: where it lies (`uri`), what is in it (`content_sha256`), and the figures people ask for."""
+
+    stage: str
+    key: str
+    attempt: str
+    uri: str
+    content_sha256: str
+    summary: dict[str, JsonValue] = {}
+
+
+class Manifest(Frozen):
+    """The commit record of an artifact. Whoever reads a stage's files reads this first."""
+
+    format: int = 1
+    stage: str
+    version: int
+    key: str
+    attempt: str
+    generation: int = 1
+    replaces: str = ""
+    files: list[FileEntry]
+    content_sha256: str
+    config: dict[str, JsonValue]
+    inputs: dict[str, Receipt]
+    summary: dict[str, JsonValue]
+    versions: dict[str, str]
+    created: str
+
+
+def content_sha256(stage: str, files: list[FileEntry]) -> str:
+    """Equal for equal bytes under equal names, whoever made them and whenever; so a rerun can prove itself equal."""
+    return digest([stage, 1, sorted([file.path, file.sha256] for file in files)])
+
+
+def input_key(stage: str, version: int, config: dict[str, Any], inputs: dict[str, Receipt]) -> str:
+    """Equal for equal work: no clock, host, path, secret or library version goes in.
+
+    `version` is raised by hand when a stage's code starts to make something else of the same inputs.
+    """
+    return digest([stage, version, config, {name: receipt.content_sha256 for name, receipt in inputs.items()}])
