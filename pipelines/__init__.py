@@ -1,0 +1,1 @@
+"""What happens: flows, the recipe, the command line. No logic."""

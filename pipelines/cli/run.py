@@ -1,0 +1,56 @@
+"""`luthier run`: a whole run, here and now."""
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from infra import settings
+from infra.errors import LuthierError
+from infra.storage.receipt import Receipt
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="path of a recipe, or the name of a shipped one: quickstart")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="change a field: train.max_steps=3 (repeatable)")] = None,
+) -> None:
+    """Run a recipe from raw rows to a registered model version.
+
+    Stages that are committed in the store are skipped, so the same command again costs seconds, and after a crash it
+    goes on where it was. `luthier plan` shows beforehand what would run.
+    """
+    from pipelines import cli, recipe as recipes  # noqa: PLC0415 - see use_embedded_prefect
+
+    overrides = recipes.parse_assignments(set_ or [])
+    recipes.load(recipe, overrides)
+    platform = settings.load().platform()
+    cli.use_embedded_prefect()
+    from pipelines.finetune import finetune  # noqa: PLC0415
+
+    for name in ("prefect.task_runs", "prefect.flow_runs"):
+        logging.getLogger(name).addFilter(_without_our_tracebacks)
+    version = finetune(str(recipes.find(recipe)), overrides)
+    typer.echo(_closing(version, recipe, platform))
+
+
+def _without_our_tracebacks(record: logging.LogRecord) -> bool:
+    """Our errors say what is wrong and what to do; a traceback below them only hides it."""
+    if record.exc_info and isinstance(record.exc_info[1], LuthierError):
+        record.exc_info, record.exc_text = None, None
+    return True
+
+
+def _closing(version: Receipt, recipe: str, platform: settings.Platform) -> str:
+    summary = version.summary
+    return f"""
+Made: {summary.get("name")} version {summary.get("version")}
+  model     {summary.get("uri", version.uri)}
+  store     {platform.store.uri}
+Look:
+  MLflow    mlflow ui --backend-store-uri {platform.tracking_uri}
+  Prefect   PREFECT_HOME={os.environ.get("PREFECT_HOME", "")} prefect server start
+Next:
+  luthier plan {recipe}                      what is committed, and under which keys
+  luthier run {recipe} --set merge.base=original   only the merge and what follows it runs again
+  docs/architecture.md                       how a run is put together"""

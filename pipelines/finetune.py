@@ -1,0 +1,33 @@
+"""Fine-tune a model, from raw rows to a registered version."""
+
+from typing import Any
+
+from prefect import flow
+
+from infra.storage.receipt import Receipt
+from pipelines.recipe import load
+from pipelines.summary import announce
+from tasks.base.task import import_base
+from tasks.data.task import prepare
+from tasks.evaluation.task import evaluate
+from tasks.gate.task import judge
+from tasks.merging.task import merge
+from tasks.registry.task import register
+from tasks.training.task import train
+
+
+@flow(name="finetune", log_prints=True)
+def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None) -> Receipt:
+    """Each stage stores what it made and hands on a receipt; what is committed already is not made again."""
+    plan = load(recipe, overrides)
+    tokenizer, weights = import_base(plan.base)
+    dataset = prepare(plan.data, tokenizer)
+    adapter = train(plan.train, weights, dataset)
+    model = merge(plan.merge, weights, tokenizer, adapter, dataset)
+    baseline = evaluate(plan.evaluate, weights, tokenizer)
+    prompted = evaluate(plan.evaluate, weights, tokenizer, plan.evaluate.baseline_num_fewshot)
+    scores = evaluate(plan.evaluate, model, tokenizer)
+    verdict = judge(plan.gate, baseline, scores)
+    version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)
+    announce(baseline, prompted, scores, verdict, version)
+    return version

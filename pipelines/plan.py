@@ -1,0 +1,57 @@
+"""What a run would do: every stage in order, and what of it is committed already."""
+
+from dataclasses import dataclass
+
+from infra.launch.step import Step
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from pipelines.recipe import Recipe
+from tasks.base import stage as base
+from tasks.data import stage as data
+from tasks.evaluation import stage as evaluation
+from tasks.gate import stage as gate
+from tasks.merging import stage as merging
+from tasks.registry import stage as registry
+from tasks.training import stage as training
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of a run. `receipt` is None where it will be run; `key` is None while its inputs are not made yet."""
+
+    name: str
+    key: str | None
+    receipt: Receipt | None
+
+
+def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
+    """The stages of pipelines.finetune in order, looked up in the store and not run; raises what a run would refuse."""
+    training.check(recipe.train)
+    walk = _Walk(platform)
+    tokenizer = walk.see("tokenizer", base.tokenizer_step, recipe.base)
+    weights = walk.see("weights", base.weights_step, recipe.base)
+    dataset = walk.see("data", data.step, recipe.data, tokenizer)
+    adapter = walk.see("training", training.step, recipe.train, weights, dataset)
+    model = walk.see("merging", merging.step, recipe.merge, weights, tokenizer, adapter, dataset)
+    baseline = walk.see("evaluation of the base", evaluation.step, recipe.evaluate, weights, tokenizer)
+    scores = walk.see("evaluation of the model", evaluation.step, recipe.evaluate, model, tokenizer)
+    verdict = walk.see("gate", gate.step, recipe.gate, baseline, scores)
+    walk.see("registry", registry.step, recipe.register_as, model, verdict, scores, baseline, adapter, dataset)
+    return walk.seen
+
+
+class _Walk:
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.seen: list[Planned] = []
+
+    def see(self, name: str, step_of: object, config: object, *inputs: Receipt | None) -> Receipt | None:
+        """The receipt of a stage if it is committed; without all inputs its key cannot be known."""
+        receipt, key = None, None
+        if all(receipt is not None for receipt in inputs):
+            step: Step = step_of(config, *inputs)  # type: ignore[operator]
+            key = step.key
+            manifest = self.platform.store.find(step.stage, key)
+            receipt = self.platform.store.receipt(manifest) if manifest else None
+        self.seen.append(Planned(name, key, receipt))
+        return receipt

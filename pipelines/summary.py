@@ -1,0 +1,37 @@
+"""What a finished run says: the model before and after, and where it went."""
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+
+from infra.storage.receipt import Receipt
+
+
+def announce(baseline: Receipt, prompted: Receipt | None, scores: Receipt, verdict: Receipt, version: Receipt) -> None:
+    """Put the before/after table on the Prefect run, and into its log."""
+    columns = {"base": baseline, "base, prompted": prompted, "tuned": scores}
+    text = table({name: receipt for name, receipt in columns.items() if receipt is not None})
+    outcome = "promoted to candidate" if verdict.summary.get("promote") else f"held: {verdict.summary.get('failed')}"
+    line = f"{version.summary.get('name')} version {version.summary.get('version')}, {outcome}"
+    create_markdown_artifact(key="before-after", markdown=f"# {line}\n\n{text}\n")
+    get_run_logger().info("%s\n%s", line, text)
+
+
+def table(columns: dict[str, Receipt]) -> str:
+    """A markdown table of every task's metrics, a column an evaluation."""
+    heads = [f"{name} ({receipt.summary.get('num_fewshot')}-shot)" for name, receipt in columns.items()]
+    rows = [
+        f"| {task} | {metric} | " + " | ".join(_cell(receipt, task, metric) for receipt in columns.values()) + " |"
+        for task, metrics in _scores(next(iter(columns.values()))).items()
+        for metric in metrics
+    ]
+    return "\n".join([f"| task | metric | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|", *rows])
+
+
+def _scores(receipt: Receipt) -> dict[str, dict[str, float]]:
+    scores = receipt.summary.get("scores")
+    return scores if isinstance(scores, dict) else {}  # type: ignore[return-value]
+
+
+def _cell(receipt: Receipt, task: str, metric: str) -> str:
+    value = _scores(receipt).get(task, {}).get(metric)
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,91 @@
+"""The recipe's `train:` section."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from infra.frozen import Frozen, NotInKey
+from tasks.training.methods import Full, Tuning
+from tasks.training.zero import Preset
+
+# What the Trainer is told elsewhere in this section, so that a recipe cannot say two things at once.
+OWNED = {
+    **dict.fromkeys(
+        ["output_dir", "resume_from_checkpoint", "save_strategy", "report_to", "use_cpu", "remove_unused_columns"],
+        "set by Luthier",
+    ),
+    **dict.fromkeys(["gradient_accumulation_steps", "per_device_eval_batch_size"], "train.train_batch_size"),
+    **dict.fromkeys(["logging_strategy"], "train.logging_steps"),
+    **dict.fromkeys(["eval_strategy", "do_eval"], "train.eval_steps"),
+    **dict.fromkeys(
+        ["accelerator_config", "average_tokens_across_devices", "load_best_model_at_end", "push_to_hub"],
+        "set by Luthier",
+    ),
+}
+
+
+class TrainConfig(Frozen):
+    """How to tune. `train_batch_size` is the truth; what fits on a device decides only how it is split."""
+
+    tuning: Tuning = Field(description="full, lora or qlora, with the method's own fields")
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="default: 2e-4 for adapters, 2e-5 for full")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
+    warmup_steps: float = Field(0.03, ge=0, description="steps, or a share of all steps where below 1")
+    num_train_epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="overrides num_train_epochs")
+    train_batch_size: int = Field(
+        16, ge=1, description="packed sequences (rows without packing) a step, on all devices"
+    )
+    per_device_train_batch_size: Annotated[int, NotInKey()] = Field(
+        1, ge=1, description="at most so many sequences at once on a device; accumulation is derived"
+    )
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    bf16: bool = True
+    fp16: bool = Field(False, description="with loss scaling; needs a GPU")
+    deepspeed: Preset | dict[str, JsonValue] = Field(
+        "zero2", description="none, zero2, zero3, or the path or content of a DeepSpeed JSON"
+    )
+    gradient_checkpointing: Annotated[bool, NotInKey()] = Field(False, description="less memory, about 25 % slower")
+    num_processes: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: one a GPU, else one")
+    logging_steps: Annotated[int, NotInKey()] = Field(1, ge=1)
+    eval_steps: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: only after the last step")
+    save_steps: Annotated[int, NotInKey()] = Field(
+        50, ge=1, description="a checkpoint is committed every so many steps"
+    )
+    ddp_timeout: Annotated[int, NotInKey()] = Field(
+        1800, ge=30, description="seconds a step may take before it counts as hung"
+    )
+    seed: int = 42
+    training_args: dict[str, JsonValue] = Field(
+        default_factory=dict, description="any further transformers.TrainingArguments"
+    )
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> "TrainConfig":
+        if self.bf16 and self.fp16:
+            raise ValueError("train.bf16 and train.fp16 exclude each other: set bf16: false to use fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_said_twice(self) -> "TrainConfig":
+        for name in self.training_args:
+            if name in type(self).model_fields:
+                raise ValueError(f"train.training_args.{name} is a field of its own: set train.{name}")
+            if name in OWNED:
+                raise ValueError(f"train.training_args.{name} cannot be set: {OWNED[name]} decides it")
+        if isinstance(self.deepspeed, dict):
+            for name in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+                if self.deepspeed.get(name, "auto") != "auto":
+                    raise ValueError(f"train.deepspeed.{name} cannot be set: train.train_batch_size decides it")
+        return self
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up."""
+        return self.learning_rate or (2e-5 if isinstance(self.tuning, Full) else 2e-4)
+
+    @property
+    def precision(self) -> Literal["bf16", "fp16", "fp32"]:
+        """The arithmetic of forward and backward."""
+        return "bf16" if self.bf16 else "fp16" if self.fp16 else "fp32"

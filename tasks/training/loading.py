@@ -1,0 +1,77 @@
+"""The model to train: base weights in the precision of the run, 4-bit where asked, with its adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from infra.errors import BadRecipe
+from tasks.training.config import TrainConfig
+from tasks.training.methods import Full, Lora
+
+QUANT_TYPE = "nf4"
+DTYPES = {"bf16": ("bfloat16", torch.bfloat16), "fp16": ("float16", torch.float16), "fp32": ("float32", torch.float32)}
+
+
+def load(config: TrainConfig, weights: Path, device: torch.device) -> Any:
+    """The model on its device, its adapter in place, ready for the Trainer."""
+    _, dtype = DTYPES[config.precision]
+    if isinstance(config.tuning, Full) and config.deepspeed == "none":
+        # Without an engine that keeps fp32 master weights, small updates would be lost to bf16 rounding.
+        dtype = torch.float32
+    model = AutoModelForCausalLM.from_pretrained(
+        weights,
+        dtype=dtype,
+        quantization_config=_four_bit(dtype) if config.tuning.load_in_4bit else None,
+        device_map={"": device} if config.tuning.load_in_4bit else None,
+    )
+    model.config.use_cache = False
+    if isinstance(config.tuning, Lora):
+        model = _with_adapter(model, config.tuning)
+        if config.gradient_checkpointing:
+            model.enable_input_require_grads()
+    return model
+
+
+def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=QUANT_TYPE,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _with_adapter(model: Any, tuning: Lora) -> Any:
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - full fine-tuning needs no peft
+
+    config = LoraConfig(
+        r=tuning.lora_r,
+        lora_alpha=tuning.lora_alpha,
+        lora_dropout=tuning.lora_dropout,
+        target_modules=tuning.target_modules,
+        use_rslora=tuning.use_rslora,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise BadRecipe(
+            "the adapter does not fit this model",
+            place="train.tuning.target_modules",
+            value=tuning.target_modules,
+            remedy=str(error)[:300],
+        ) from error
+
+
+def matmul_sizes(model: Any) -> tuple[int, int]:
+    """Weights that take part in matrix products a token: (all, trained ones). Embedding look-ups do none."""
+    every = trained = 0
+    for module in model.modules():
+        if not isinstance(module, torch.nn.Linear):
+            continue
+        size = module.in_features * module.out_features
+        every += size
+        trained += size if module.weight.requires_grad else 0
+    return every, trained

@@ -1,0 +1,60 @@
+"""The training stage: what is to be tuned on what, and everything that can be refused before a GPU is taken."""
+
+import ast
+import importlib.util
+from difflib import get_close_matches
+from pathlib import Path
+
+from infra.errors import BadRecipe
+from infra.launch.produce import OnBeat, produce
+from infra.launch.step import Step
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from tasks.training.batches import split
+from tasks.training.config import TrainConfig
+
+
+def step(config: TrainConfig, weights: Receipt, dataset: Receipt) -> Step:
+    """The step that tunes `weights` on `dataset`; BadRecipe where the recipe cannot work."""
+    check(config)
+    return Step("training", 1, config, {"weights": weights, "dataset": dataset})
+
+
+def run(
+    config: TrainConfig, weights: Receipt, dataset: Receipt, platform: Platform, on_beat: OnBeat | None = None
+) -> Receipt:
+    """The adapter (or the tuned weights); a run that was killed goes on from its newest committed checkpoint."""
+    return produce(step(config, weights, dataset), platform, on_beat)
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what the recipe alone shows to be wrong."""
+    if config.num_processes:
+        split(config.train_batch_size, config.per_device_train_batch_size, config.num_processes)
+    known = training_arguments()
+    for name, value in config.training_args.items():
+        if known and name not in known:
+            near = get_close_matches(name, known, 1)
+            raise BadRecipe(
+                "transformers has no such training argument",
+                place=f"train.training_args.{name}",
+                value=value,
+                remedy=f"did you mean {near[0]}?" if near else "see the fields of transformers.TrainingArguments",
+            )
+
+
+def training_arguments() -> set[str]:
+    """The fields of the installed TrainingArguments, read from its source because importing it would load torch.
+
+    Empty where transformers is not installed beside the flow; then the worker refuses what is unknown.
+    """
+    installed = importlib.util.find_spec("transformers")
+    if installed is None or installed.origin is None:
+        return set()
+    source = (Path(installed.origin).parent / "training_args.py").read_text()
+    found = next(
+        node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
+    )
+    return {
+        item.target.id for item in found.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
