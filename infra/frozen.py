@@ -21,7 +21,7 @@ class Frozen(BaseModel):
         """The JSON form without the fields marked NotInKey, at any depth: what an input key is made of."""
         dumped = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
-            if any(isinstance(mark, NotInKey) for mark in field.metadata):
+            if any(mark is NotInKey or isinstance(mark, NotInKey) for mark in field.metadata):
                 del dumped[name]
             else:
                 dumped[name] = _material(getattr(self, name), dumped[name])
@@ -34,7 +34,9 @@ def _material(value: object, dumped: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_material(item, form) for item, form in zip(value, dumped, strict=True)]
     if isinstance(value, Mapping):
-        return {key: _material(item, dumped[key]) for key, item in value.items()}
+        return {key: _material(item, form) for item, (key, form) in zip(value.values(), dumped.items(), strict=True)}
+    if isinstance(value, set | frozenset):
+        return sorted(dumped, key=canonical)  # a set's own order changes from process to process
     return dumped
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadRecipe
@@ -23,16 +23,21 @@ class Settings(BaseSettings):
 
     home: Path = Path(".luthier")
     store: str = ""
-    cache_bytes: int = 50 * 2**30
+    cache_bytes: int = Field(default=50 * 2**30, ge=0)
     launcher: Literal["local"] = "local"
-    store_deadline_s: float = 180.0
-    silence_s: float = 600.0
+    store_deadline_s: float = Field(default=180.0, gt=0)
+    silence_s: float = Field(default=600.0, gt=0)
 
     def platform(self) -> "Platform":
         """The store (probed once a process), the launcher and the folders that these settings mean."""
         home = self.home.absolute()
         return _platform(
-            self.store or f"file://{home}/store", home, self.cache_bytes, self.store_deadline_s, self.silence_s
+            self.store or f"file://{home}/store",
+            home,
+            self.cache_bytes,
+            self.store_deadline_s,
+            self.silence_s,
+            os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
         )
 
 
@@ -71,7 +76,9 @@ def load() -> Settings:
 
 
 @lru_cache(maxsize=8)
-def _platform(store_uri: str, home: Path, cache_bytes: int, deadline_s: float, silence_s: float) -> Platform:
+def _platform(
+    store_uri: str, home: Path, cache_bytes: int, deadline_s: float, silence_s: float, tracking_uri: str
+) -> Platform:
     store = Store(open_objects(store_uri, deadline_s))
     store.probe()
     return Platform(
@@ -79,6 +86,6 @@ def _platform(store_uri: str, home: Path, cache_bytes: int, deadline_s: float, s
         launcher=LocalLauncher(),
         cache=Cache(home / "cache", cache_bytes),
         home=home,
-        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
+        tracking_uri=tracking_uri,
         silence_s=silence_s,
     )

@@ -25,7 +25,8 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     adapter = train(plan.train, weights, dataset)
     model = merge(plan.merge, weights, tokenizer, adapter, dataset)
     baseline = evaluate(plan.evaluate, weights, tokenizer)
-    prompted = evaluate(plan.evaluate, weights, tokenizer, plan.evaluate.baseline_num_fewshot)
+    shots = plan.evaluate.baseline_num_fewshot
+    prompted = evaluate(plan.evaluate, weights, tokenizer, shots) if shots else None
     scores = evaluate(plan.evaluate, model, tokenizer)
     verdict = judge(plan.gate, baseline, scores)
     version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)

@@ -23,7 +23,13 @@ from tasks.training.config import TrainConfig
 
 SHIPPED = [Path(__file__).parent.parent / "configs", Path(__file__).parent / "configs"]
 # Fields that name files; relative ones are relative to the recipe's folder.
-FILES = ["base.model_name_or_path", "data.train_files", "data.validation_files", "data.chat_template", "evaluate.include_path"]
+FILES = [
+    "base.model_name_or_path",
+    "data.train_files",
+    "data.validation_files",
+    "data.chat_template",
+    "evaluate.include_path",
+]
 
 
 class Recipe(Frozen):
@@ -58,7 +64,10 @@ def load(recipe: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
 def find(recipe: str) -> Path:
     """Where a recipe lies; BadRecipe lists the shipped ones where it does not."""
     name = Path(recipe).name
-    candidates = [Path(recipe), *(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") for folder in SHIPPED)]
+    candidates = [
+        Path(recipe),
+        *(folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") for folder in SHIPPED),
+    ]
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
@@ -72,7 +81,12 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise BadRecipe("an override is not of the form key=value", place="--set", value=assignment, remedy="for example --set train.max_steps=3")
+            raise BadRecipe(
+                "an override is not of the form key=value",
+                place="--set",
+                value=assignment,
+                remedy="for example --set train.max_steps=3",
+            )
         parsed[name.strip()] = yaml.safe_load(value)
     return parsed
 
@@ -83,7 +97,9 @@ def _parse(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadRecipe("the recipe is not YAML", place=str(path), value=error) from None
     if not isinstance(raw, dict):
-        raise BadRecipe("the recipe is not a mapping of sections", place=str(path), remedy=f"sections are {', '.join(_sections())}")
+        raise BadRecipe(
+            "the recipe is not a mapping of sections", place=str(path), remedy=f"sections are {', '.join(_sections())}"
+        )
     return raw
 
 
@@ -128,7 +144,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadRecipe("the DeepSpeed JSON cannot be read", place="train.deepspeed", value=path, remedy=str(error)) from None
+        raise BadRecipe(
+            "the DeepSpeed JSON cannot be read", place="train.deepspeed", value=path, remedy=str(error)
+        ) from None
 
 
 def _refusal(path: Path, errors: list[ErrorDetails]) -> BadRecipe:
@@ -145,7 +163,11 @@ def _explain(error: ErrorDetails) -> tuple[str, Any, str]:
     place, value = ".".join(parts), error.get("input")
     if error["type"] == "extra_forbidden":
         near = get_close_matches(parts[-1], sorted(_known_names()), 1)
-        return place, value, "no such field" + (f"; did you mean {near[0]}?" if near else "; `luthier plan` shows all fields")
+        return (
+            place,
+            value,
+            "no such field" + (f"; did you mean {near[0]}?" if near else "; `luthier plan` shows all fields"),
+        )
     if error["type"] == "missing":
         return place, None, "this field is required"
     shown = None if isinstance(value, dict | Frozen) else value

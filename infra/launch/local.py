@@ -1,38 +1,36 @@
 """Workers as processes of this machine."""
 
 import os
+import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
-import psutil
-
-from infra.launch.lifeline import GRACE_S, end_descendants
+from infra.launch.lifeline import GRACE_S, MARK, end, started_by
 
 
 class LocalJob:
     """A worker process that holds on to us by its standard input."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self._process, self._mark = process, mark
 
     def poll(self) -> int | None:
         return self._process.poll()
 
     def stop(self) -> None:
-        """SIGTERM, then after the grace SIGKILL, for the worker and all below it."""
+        """SIGTERM, then after the grace SIGKILL, for the worker and all that it started, even where it is gone."""
         if self._process.poll() is None:
-            below = psutil.Process(self._process.pid).children(recursive=True)
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # one that was stopped would not hear it
             try:
-                self._process.wait(GRACE_S + 5)
+                self._process.wait(GRACE_S + 5)  # it ends its own children first
             except subprocess.TimeoutExpired:
-                end_descendants(self._process.pid, grace_s=0)
+                end(started_by(self._process.pid), grace_s=0)
                 self._process.kill()
                 self._process.wait()
-            _, alive = psutil.wait_procs(below, timeout=1)
-            for process in alive:
-                process.kill()
+        end(started_by(self._process.pid, self._mark), grace_s=0)
         if self._process.stdin is not None:
             self._process.stdin.close()
 
@@ -42,14 +40,15 @@ class LocalLauncher:
 
     def start(self, module: str, spec: str, environment: dict[str, str], log: Path) -> LocalJob:
         log.parent.mkdir(parents=True, exist_ok=True)
+        mark = uuid.uuid4().hex
+        own = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", MARK: mark}
         with log.open("ab") as output:
-            return LocalJob(
-                subprocess.Popen(
-                    [sys.executable, "-m", module, spec],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=os.environ | environment | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"},
-                    start_new_session=True,
-                )
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, spec],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment | own,
+                start_new_session=True,
             )
+        return LocalJob(process, mark)

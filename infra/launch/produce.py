@@ -1,6 +1,7 @@
 """The stage's side of the contract: find what was committed, or have a worker make it."""
 
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,7 @@ OnBeat = Callable[[Beat], None]
 MAX_PREEMPTIONS = 10
 POLL_S = 0.1
 BEAT_EVERY_S = 2.0
+_TOLD_TO_LEAVE = (-signal.SIGTERM, 128 + signal.SIGTERM)  # before its handler stood, as itself and as a shell puts it
 
 
 def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:
@@ -93,6 +95,8 @@ def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, out
         outcome = None if data is None else Outcome.model_validate_json(data)
     except ValidationError:
         outcome = None
+    if outcome is None and status in _TOLD_TO_LEAVE:
+        raise Preempted(f"{step.stage}: the worker was ended before it could say so", place=str(output))
     if outcome is None:
         raise Crashed(
             f"{step.stage}: the worker ended without an outcome (exit status {status})",

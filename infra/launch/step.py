@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from infra.errors import ErrorReport
 from infra.frozen import Frozen
@@ -16,7 +16,8 @@ class Step:
     """One unit of work: the same step has the same key on any machine.
 
     `material` is what the key needs besides the config (hashes of source files); `always` marks a step that
-    reconciles an outside system and so runs even where it was committed before.
+    reconciles an outside system and so runs even where it was committed before. The work is done by
+    `tasks.<stage>.worker`, by another folder's worker where `folder` names one, or by any `module`.
     """
 
     stage: str
@@ -26,11 +27,12 @@ class Step:
     material: dict[str, JsonValue] = field(default_factory=dict)
     always: bool = False
     folder: str = ""
+    module: str = ""
 
     @property
     def worker(self) -> str:
-        """The module that does the work."""
-        return f"tasks.{self.folder or self.stage}.worker"
+        """The module that does the work, run as `python -m <worker> <spec key>`."""
+        return self.module or f"tasks.{self.folder or self.stage}.worker"
 
     @cached_property
     def key(self) -> str:
@@ -59,7 +61,7 @@ class Beat(Frozen):
     step: int = 0
     steps: int = 0
     eta_s: float | None = None
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default_factory=dict)
 
     def line(self) -> str:
         """The beat on one line of a log."""

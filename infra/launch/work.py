@@ -1,5 +1,7 @@
 """The worker's side of the contract: fetch, work, upload, commit, and say how it ended. One process a node."""
 
+import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -9,17 +11,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from infra import settings
-from infra.errors import Crashed, LuthierError, OutOfMemory, Preempted
+from infra.errors import Crashed, Lost, LuthierError, OutOfMemory, Preempted
 from infra.frozen import Frozen, canonical
 from infra.launch.lifeline import end_descendants, hold_on_to_parent
 from infra.launch.step import Beat, Outcome, Spec
@@ -33,6 +36,7 @@ C = TypeVar("C", bound=Frozen)
 Summary = dict[str, JsonValue]
 
 BEAT_S = 5.0
+ROOM = 256 * 2**20  # bytes free without which no stage is begun; those that know their need ask for it
 _RECORDED = (
     "torch",
     "transformers",
@@ -63,13 +67,27 @@ class Work(Generic[C]):
         """Say what is going on; the sign of life itself is sent every few seconds without it."""
         self._beat = Beat(at=time.time(), phase=phase, step=step, steps=steps, eta_s=eta_s, figures=figures)
 
+    def require_space(self, need: int, what: str) -> None:
+        """Lost where the disk has no room for `need` bytes: to be asked before hours of work, not found out after."""
+        free = shutil.disk_usage(self.scratch).free
+        if need > free:
+            raise Lost(
+                f"{self.spec.stage}: the disk is too small for {what}",
+                place=str(self.scratch),
+                value=f"{need:,} bytes needed, {free:,} free",
+                remedy="free some space, or set LUTHIER_HOME to a larger disk",
+            )
+
     def receipt(self, name: str) -> Receipt:
         """The receipt behind an input."""
         return self.spec.inputs[name]
 
 
 def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
-    """Run a worker: `python -m tasks.<stage>.worker <spec key>`. Never raises: the outcome says what happened."""
+    """Run a worker: `python -m tasks.<stage>.worker <spec key>`. An error becomes the outcome, and is not raised.
+
+    Only without store or spec, where no outcome can be written, does it raise.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     hold_on_to_parent()
     signal.signal(signal.SIGTERM, _leave)
@@ -78,39 +96,66 @@ def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
     if data is None:
         raise SystemExit(f"no spec at {platform.store.uri}/{sys.argv[1]}")
     spec = Spec.model_validate_json(data)
-    scratch = platform.home / "work" / f"{spec.stage}-{spec.attempt}"
     try:
-        outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, scratch))
-    except LuthierError as error:
-        log.error("%s", error)
-        outcome = Outcome(state="failed", error=error.report())
-    except MemoryError as error:
-        outcome = Outcome(state="failed", error=OutOfMemory("the machine ran out of memory", value=error).report())
+        with _scratch(platform.home / "work", f"{spec.stage}-{spec.attempt}") as scratch:
+            outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, scratch))
     except Exception as error:
-        log.exception("unforeseen")
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        crash = Crashed(
-            f"{spec.stage}: {type(error).__name__}: {str(error)[:2000]}", place=f"{last.filename}:{last.lineno}"
-        )
-        outcome = Outcome(state="failed", error=crash.report())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        log.exception("%s failed", spec.stage)
+        outcome = Outcome(state="failed", error=_foreseen(error, spec.stage).report())
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what is left takes a moment
     _tell(platform, spec, "outcome.json", outcome)
+
+
+def _foreseen(error: Exception, stage: str) -> LuthierError:
+    """The error that the stage is told of."""
+    if isinstance(error, LuthierError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory(f"{stage}: the machine ran out of memory", value=error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Lost(f"{stage}: the disk is full", place=error.filename or "", remedy="free some space")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Crashed(f"{stage}: {type(error).__name__}: {str(error)[:2000]}", place=f"{last.filename}:{last.lineno}")
+
+
+@contextlib.contextmanager
+def _scratch(root: Path, name: str) -> Iterator[Path]:
+    """A private folder, gone afterwards; those of workers that were killed are removed on the way."""
+    root.mkdir(parents=True, exist_ok=True)
+    for lock in root.glob("*.lock"):
+        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+            _remove(lock)
+    lock = root / f"{name}.lock"
+    with FileLock(lock):  # freed by the kernel, however we end
+        try:
+            lock.with_suffix("").mkdir()
+            yield lock.with_suffix("")
+        finally:
+            _remove(lock)
+
+
+def _remove(lock: Path) -> None:
+    folder = lock.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        lock.unlink(missing_ok=True)
 
 
 def _run(
     config_type: type[C], work: Callable[[Work[C]], Summary], spec: Spec, platform: Platform, scratch: Path
 ) -> Receipt:
     out = scratch / "out"
-    out.mkdir(parents=True)
+    out.mkdir()
     inputs = {name: scratch / "inputs" / name for name in spec.inputs}
     job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch)
+    job.require_space(ROOM, "any work")
     job.beat("fetching")
     stop = threading.Event()
     heart = threading.Thread(target=_keep_beating, args=(job, stop), daemon=True, name="heartbeat")
     heart.start()
     try:
         for name, receipt in spec.inputs.items():
+            inputs[name].mkdir(parents=True)
             platform.cache.materialise(platform.store, receipt, inputs[name])
         summary = work(job)
         job.beat("storing")
@@ -156,6 +201,7 @@ def _tell(platform: Platform, spec: Spec, name: str, value: Frozen) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     end_descendants()
     raise Preempted("the worker was told to end (SIGTERM)")
 

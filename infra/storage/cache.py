@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
+import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +17,7 @@ from infra.storage.store import Store
 log = logging.getLogger(__name__)
 
 LOCK_S = 3600.0  # one file of an 80 GB model over a slow link; the holder's death frees the lock at once
+UNTOUCHED = 10**9  # every cached file's mtime: a write through a link to it changes that, and it is fetched anew
 
 
 class Cache:
@@ -31,7 +32,7 @@ class Cache:
         Raises Corrupt (key, expected and actual hash) and Lost where the disk is too small, before anything is read.
         """
         manifest = store.manifest(receipt)
-        self._require_space([file for file in manifest.files if not self._blob(file).exists()])
+        self._require_space([file for file in manifest.files if not self._intact(file)])
         for file in manifest.files:
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +43,8 @@ class Cache:
 
     def _fetched(self, store: Store, manifest: Manifest, file: FileEntry) -> Path:
         blob = self._blob(file)
-        if blob.exists() and blob.stat().st_size == file.size:
-            os.utime(blob)
+        if self._intact(file):
+            os.utime(blob, (time.time(), UNTOUCHED))
             return blob
         key = f"{layout.attempt(manifest.stage, manifest.key, manifest.attempt)}/{file.path}"
         actual = ""
@@ -52,27 +53,32 @@ class Cache:
             if actual == file.sha256:
                 return blob
             log.warning("%s: read %s instead of %s", key, actual, file.sha256)
-        store.condemn(manifest)
-        raise Corrupt(
-            "a stored file is not what was committed",
-            place=f"{store.uri}/{key}",
-            value=f"sha256 {actual}, expected {file.sha256}",
-            remedy="run the flow again: the artifact is marked corrupt and will be made anew",
-        )
+        raise store.corrupt(manifest, key, actual, file.sha256)
 
-    def _download(self, store: Store, key: str, blob: Path, expected: str) -> str:
-        sha = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=blob.parent, prefix=".part-")
+    def _intact(self, file: FileEntry) -> bool:
         try:
-            with os.fdopen(handle, "wb") as out:
+            stat = self._blob(file).stat()
+        except FileNotFoundError:
+            return False
+        return (stat.st_size, int(stat.st_mtime)) == (file.size, UNTOUCHED)
+
+    @staticmethod
+    def _download(store: Store, key: str, blob: Path, expected: str) -> str:
+        """Fetch an object to `blob` if its hash is the expected one; its hash, or `missing`."""
+        sha, part = hashlib.sha256(), blob.with_suffix(".part")  # ours alone: the file's lock is held
+        try:
+            with part.open("wb") as out:
                 for block in store.objects.blocks(key):
                     sha.update(block)
                     out.write(block)
             if sha.hexdigest() == expected:
-                os.chmod(name, 0o444)
-                os.replace(name, blob)
+                part.chmod(0o444)
+                os.utime(part, (time.time(), UNTOUCHED))
+                os.replace(part, blob)
+        except (FileNotFoundError, Corrupt):
+            return "missing"
         finally:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         return sha.hexdigest()
 
     def _blob(self, file: FileEntry) -> Path:
@@ -107,19 +113,33 @@ class Cache:
     def _evict(self) -> None:
         """Drop the least recently used files over `max_bytes`; one linked into a working folder stays."""
         blobs = [path for path in self.root.glob("??/*") if len(path.name) == 64]
-        stats = sorted((stat.st_mtime, stat.st_size, stat.st_nlink, path) for path in blobs for stat in [path.stat()])
-        excess = sum(size for _, size, _, _ in stats) - self.max_bytes
-        for _, size, links, path in stats:
+        stats = sorted((stat.st_atime, path, stat.st_size) for path in blobs if (stat := _stat(path)) is not None)
+        excess = sum(size for _, _, size in stats) - self.max_bytes
+        for _, path, _ in stats:
             if excess <= 0:
                 return
-            if links > 1:
-                continue
-            try:
-                with FileLock(path.with_suffix(".lock"), timeout=0):
-                    path.unlink(missing_ok=True)
-                    excess -= size
-            except Timeout:
-                log.debug("%s is being used; kept", path)
+            excess -= self._drop(path)
+
+    @staticmethod
+    def _drop(blob: Path) -> int:
+        """Remove a file that nobody uses; the bytes this frees."""
+        try:
+            with FileLock(blob.with_suffix(".lock"), timeout=0):
+                found = _stat(blob)
+                if found is None or found.st_nlink > 1:
+                    return 0
+                blob.unlink()
+                return found.st_size
+        except Timeout:
+            return 0
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None for a file that another process has dropped by now."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def verify(store: Store, receipt: Receipt) -> list[str]:
@@ -132,8 +152,8 @@ def verify(store: Store, receipt: Receipt) -> list[str]:
         try:
             for block in store.objects.blocks(f"{prefix}/{file.path}"):
                 sha.update(block)
-        except FileNotFoundError:
-            pass
+        except (FileNotFoundError, Corrupt):
+            sha.update(b"gone")
         if sha.hexdigest() != file.sha256:
             bad.append(f"{prefix}/{file.path}")
     return bad

@@ -5,11 +5,20 @@ import re
 from infra.errors import Refused
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]{0,199}")
+_LONGEST = 800  # S3 allows 1,024 bytes, the store's own prefix among them
 
 
 def join(*parts: str) -> str:
     """A key made of safe segments; Refused where one is empty, hidden, `..`, or has a character off the allow-list."""
-    segments = "/".join(parts).split("/")
+    key = "/".join(parts)
+    segments = key.split("/")
+    if len(key) > _LONGEST:
+        raise Refused(
+            "a name is too long to become a key in the store",
+            place=key[:80] + "…",
+            value=f"{len(key)} characters",
+            remedy=f"use shorter file and folder names; {_LONGEST} characters in all are allowed",
+        )
     for segment in segments:
         if not _SEGMENT.fullmatch(segment):
             raise Refused(
@@ -18,7 +27,7 @@ def join(*parts: str) -> str:
                 value=repr(segment),
                 remedy="use letters, digits and . _ = + - in file and stage names, not starting with a dot or a sign",
             )
-    return "/".join(segments)
+    return key
 
 
 def home(stage: str, key: str) -> str:

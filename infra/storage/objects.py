@@ -1,11 +1,12 @@
 """The few things a store must be able to do, and the local folder that does them."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 BLOCK = 16 * 2**20  # bytes; S3 parts may be 5 MiB to 5 GiB, and 10,000 of them make 156 GiB
 
@@ -70,30 +71,35 @@ class LocalObjects:
             return None
 
     def put(self, key: str, data: bytes) -> None:
-        os.replace(self._finished(key, iter([data])), self.root / key)
+        self._replace(key, iter([data]))
 
     def create(self, key: str, data: bytes) -> bool:
         temporary = self._finished(key, iter([data]))
         try:
             os.link(temporary, self.root / key)
-            return True
         except FileExistsError:
             return False
         finally:
             temporary.unlink()
+        _sync_folder(temporary.parent)
+        return True
 
     def size(self, key: str) -> int | None:
         path = self.root / key
         return path.stat().st_size if path.is_file() else None
 
     def list(self, prefix: str) -> dict[str, int]:
-        folder = (self.root / prefix).parent if not prefix.endswith("/") else self.root / prefix
+        folder, _, start = prefix.rpartition("/")
+        top = self.root / folder
         found = {}
-        for path in sorted(folder.rglob("*")):
-            key = path.relative_to(self.root).as_posix()
-            if key.startswith(prefix) and not path.name.startswith(".") and path.is_file():
-                found[key] = path.stat().st_size
-        return found
+        for parent, folders, files in os.walk(top):
+            if Path(parent) == top:
+                folders[:] = [name for name in folders if name.startswith(start)]
+                files = [name for name in files if name.startswith(start)]  # noqa: PLW2901
+            for path in (Path(parent) / name for name in files if not name.startswith(".")):
+                with contextlib.suppress(FileNotFoundError):  # deleted since the folder was read
+                    found[path.relative_to(self.root).as_posix()] = path.stat().st_size
+        return dict(sorted(found.items()))
 
     def blocks(self, key: str) -> Iterator[bytes]:
         return file_blocks(self.root / key)
@@ -108,24 +114,67 @@ class LocalObjects:
                 size += len(block)
                 yield block
 
-        os.replace(self._finished(key, hashed()), self.root / key)
+        self._replace(key, hashed())
         return size, sha.hexdigest()
 
     def delete(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+        """Remove the file, and the folders that it leaves empty."""
+        path = self.root / key
+        path.unlink(missing_ok=True)
+        for folder in path.relative_to(self.root).parents[:-1]:
+            try:
+                (self.root / folder).rmdir()
+            except OSError:  # not empty, or somebody else was quicker
+                return
+
+    def _replace(self, key: str, blocks: Iterator[bytes]) -> None:
+        temporary = self._finished(key, blocks)
+        try:
+            os.replace(temporary, self.root / key)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(temporary.parent)
 
     def _finished(self, key: str, blocks: Iterator[bytes]) -> Path:
-        folder = (self.root / key).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        # A leading dot: no key starts with one, so a torn temporary file is never listed.
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".part-")
+        path, file = self._temporary((self.root / key).parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 for block in blocks:
                     file.write(block)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            os.unlink(name)
+            path.unlink()
             raise
-        return Path(name)
+        return path
+
+    @staticmethod
+    def _temporary(folder: Path) -> tuple[Path, BinaryIO]:
+        # A leading dot: no key starts with one, so a torn temporary file is never listed.
+        path = folder / f".part-{uuid.uuid4().hex}"
+        for _ in range(100):
+            _make_folder(folder)
+            try:
+                return path, path.open("xb")
+            except FileNotFoundError:  # a delete() removed the folder, empty at that instant
+                continue
+        raise FileNotFoundError(f"{folder} vanishes again and again")
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and what is missing above it, so that they survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder last: fsync of a file alone does not keep its name through a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

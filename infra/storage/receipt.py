@@ -2,17 +2,24 @@
 
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from infra.frozen import Frozen, digest
+from infra.storage import layout
 
 
 class FileEntry(Frozen):
     """One file: path relative to its artifact, size in bytes, sha256 in hex."""
 
     path: str
-    size: int
-    sha256: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"\A[0-9a-f]{64}\z")
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        # A manifest read from a store names files to be written here: no `..` may come in that way.
+        return layout.join(path)
 
 
 class Receipt(Frozen):
@@ -23,7 +30,7 @@ class Receipt(Frozen):
     attempt: str
     uri: str
     content_sha256: str
-    summary: dict[str, JsonValue] = {}
+    summary: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Manifest(Frozen):

@@ -4,43 +4,48 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import fsspec.asyn
 import s3fs
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 
-from infra.errors import Corrupt, StoreRefused, Unreachable
+from infra.errors import Corrupt, LuthierError, StoreRefused, Unreachable
 from infra.storage.objects import BLOCK, file_blocks
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MISSING = {"NoSuchKey", "404", "NoSuchUpload"}
+_MISSING = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
 _TAKEN = {"PreconditionFailed", "412"}
-_AGAIN = {
-    *("500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout"),
-    *(
-        "ConditionalRequestConflict",
-        "409",
-        "OperationAborted",
-        "IncompleteBody",
-        "BadDigest",
-        "XAmzContentSHA256Mismatch",
-    ),
+_AGAIN = {  # besides every status of 500 and above
+    *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"),
+    *("ConditionalRequestConflict", "409", "OperationAborted"),
+    *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
 }
 _WEATHER = (
-    FSTimeoutError,
-    BotoCoreError,
-    aiohttp.ClientError,
-    ConnectionError,
-    TimeoutError,
-    asyncio.IncompleteReadError,
+    *(HTTPClientError, BotoConnectionError, IncompleteReadError, ResponseParserError),
+    *(CredentialRetrievalError, MetadataRetrievalError),  # a cloud's metadata service has bad moments too
+    *(FSTimeoutError, aiohttp.ClientError, ConnectionError, TimeoutError, asyncio.IncompleteReadError),
 )
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # AWS's rule, which also keeps user:password@host out
 
 
 class S3Objects:
@@ -54,9 +59,17 @@ class S3Objects:
         self.uri = uri.rstrip("/")
         self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
         self.prefix = prefix + "/" if prefix else ""
+        if not _BUCKET.fullmatch(self.bucket):
+            raise StoreRefused(
+                "that is no bucket of an S3 store",
+                place="LUTHIER_STORE",
+                remedy="use s3://bucket or s3://bucket/prefix; the server goes into AWS_ENDPOINT_URL, credentials into AWS_*",
+            )
         self.deadline_s, self.request_s = deadline_s, request_s
-        self.fs = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)
-        self.fs.retries = 1  # ours are below, and know the deadline
+        # One layer of retries, ours below: it knows the deadline and what a refused condition means.
+        config = {"retries": {"total_max_attempts": 1}, "read_timeout": request_s}
+        self.fs = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=config)
+        self.fs.retries = 1
 
     def get(self, key: str) -> bytes | None:
         return self._body(key, {})
@@ -103,36 +116,48 @@ class S3Objects:
             yield block
 
     def upload(self, path: Path, key: str) -> tuple[int, str]:
-        size = path.stat().st_size
-        if size <= BLOCK:
-            data = path.read_bytes()
-            self.put(key, data)
-            return size, hashlib.sha256(data).hexdigest()
-        return size, self._multipart(path, key, size)
+        if path.stat().st_size > BLOCK:
+            return self._multipart(path, key)
+        data = path.read_bytes()
+        self.put(key, data)
+        return len(data), hashlib.sha256(data).hexdigest()
 
     def delete(self, key: str) -> None:
         self._call("delete_object", Key=self._key(key))
 
-    def _multipart(self, path: Path, key: str, size: int) -> str:
-        name, sha = self._key(key), hashlib.sha256()
-        upload = self._call("create_multipart_upload", Key=name)["UploadId"]
+    def _multipart(self, path: Path, key: str) -> tuple[int, str]:
+        name = self._key(key)
+        upload = self._call("create_multipart_upload", Key=name, ChecksumAlgorithm="SHA256")["UploadId"]
         try:
-            parts = []
-            for number, block in enumerate(file_blocks(path), 1):
-                sha.update(block)
-                part = self._call(
-                    "upload_part", Key=name, UploadId=upload, PartNumber=number, Body=block, **_checked(block)
-                )
-                parts.append({"PartNumber": number, "ETag": part["ETag"]})
-            # The upload is gone: completed by a request whose reply was lost, or aborted by someone. HEAD tells.
+            size, sha, parts = self._parts(path, name, upload)
+            # No such upload: completed by a request whose reply was lost, or aborted by someone. HEAD tells.
             with contextlib.suppress(FileNotFoundError):
                 self._call("complete_multipart_upload", Key=name, UploadId=upload, MultipartUpload={"Parts": parts})
         except BaseException:
-            self._call("abort_multipart_upload", Key=name, UploadId=upload)
+            self._abort(name, upload)
             raise
         if self.size(key) != size:
             raise Unreachable("a multipart upload did not arrive whole", place=f"{self.uri}/{key}", value=size)
-        return sha.hexdigest()
+        return size, sha
+
+    def _parts(self, path: Path, name: str, upload: str) -> tuple[int, str, Sequence[dict[str, Any]]]:
+        sha, size, parts = hashlib.sha256(), 0, []
+        for number, block in enumerate(file_blocks(path), 1):
+            sha.update(block)
+            size += len(block)
+            checked = _checked(block)
+            part = self._call("upload_part", Key=name, UploadId=upload, PartNumber=number, Body=block, **checked)
+            parts.append({"PartNumber": number, "ETag": part["ETag"], **checked})
+        return size, sha.hexdigest(), parts
+
+    def _abort(self, name: str, upload: str) -> None:
+        """Leave no incomplete upload behind; called while an error is on its way, which must stay the one reported."""
+        try:
+            self._call("abort_multipart_upload", Key=name, UploadId=upload)
+        except FileNotFoundError:
+            return
+        except LuthierError as error:
+            log.warning("an incomplete upload of %s/%s stays on the server: %s", self.bucket, name, error)
 
     def _key(self, key: str) -> str:
         return self.prefix + key
@@ -156,29 +181,35 @@ class S3Objects:
         return self._bounded(call, f"{method} {arguments.get('Key', arguments.get('Prefix', ''))}")
 
     def _bounded(self, call: Callable[[], Awaitable[T]], what: str) -> T:
+        """Try until it works, until another try cannot help, or until the deadline: then Unreachable says what was last."""
         end = time.monotonic() + self.deadline_s
-        pause = 0.2
+        pause, problem = 0.2, cast(Exception | None, None)
         while True:
-            left = end - time.monotonic()
+            left = max(end - time.monotonic(), 0.1)
             try:
-                result: T = fsspec.asyn.sync(self.fs.loop, call, timeout=max(min(self.request_s, left), 0.1))
+                result: T = fsspec.asyn.sync(self.fs.loop, call, timeout=min(self.request_s, left))
                 return result
-            except (NoCredentialsError, PartialCredentialsError) as error:
-                raise _denied(self.uri, str(error)) from error
+            except FSTimeoutError as error:
+                problem = problem or error  # a try cut short by the deadline says less than the one before
             except _WEATHER as error:
-                problem: BaseException = error
-            except (OSError, ClientError) as error:
                 problem = error
+            except (BotoCoreError, ValueError) as error:  # no credentials, no such profile, an endpoint that is no URL
+                raise _denied(self.uri, str(error)) from error
+            except (OSError, ClientError) as error:
                 self._classify(error)
+                problem = error
             if time.monotonic() + pause > end:
-                raise Unreachable(
-                    f"the store did not answer within {self.deadline_s:.0f} s ({what})",
-                    place=self.uri,
-                    value=f"{type(problem).__name__}: {problem}",
-                    remedy="check the server and AWS_ENDPOINT_URL; LUTHIER_STORE_DEADLINE_S sets how long to wait",
-                ) from problem
+                raise self._unreachable(what, problem) from problem
             time.sleep(pause)
             pause = min(pause * 2, 10.0)
+
+    def _unreachable(self, what: str, problem: Exception) -> Unreachable:
+        return Unreachable(
+            f"the store did not answer within {self.deadline_s:.0f} s ({what})",
+            place=self.uri,
+            value=f"{type(problem).__name__}: {problem}",
+            remedy="check the server and AWS_ENDPOINT_URL; LUTHIER_STORE_DEADLINE_S sets how long to wait",
+        )
 
     def _classify(self, error: OSError | ClientError) -> None:
         """Return where another try may help; raise what the error means where it cannot."""
@@ -186,7 +217,7 @@ class S3Objects:
         if not isinstance(cause, ClientError):
             raise error
         code = str(cause.response["Error"].get("Code", ""))
-        if code in _AGAIN:
+        if code in _AGAIN or cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
             return
         if code in _TAKEN:
             raise _Taken from error

@@ -4,11 +4,12 @@ import glob
 import hashlib
 import importlib.util
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from infra.errors import BadRecipe
 from infra.frozen import digest
-from infra.storage.objects import file_blocks
+from infra.storage.objects import Objects, file_blocks
 from infra.storage.store import open_objects
 
 
@@ -48,24 +49,35 @@ def expand(name: str, place: str) -> list[str]:
     """The files that a resolved name means: itself, a folder's, a glob's or an s3:// prefix's, sorted."""
     if name.startswith("s3://"):
         bucket, _, key = name.removeprefix("s3://").partition("/")
-        names = [f"s3://{bucket}/{found}" for found in open_objects(f"s3://{bucket}").list(key)]
+        listed = _bucket(bucket).list(key)
+        # A listing is by prefix: rows.jsonl.bak is not meant where rows.jsonl is there.
+        names = [f"s3://{bucket}/{found}" for found in ([key] if key in listed else listed)]
     elif name.startswith("package://"):
         names = [str(local_path(name, place))]
     elif Path(name).is_dir():
         names = [str(path) for path in Path(name).rglob("*") if path.is_file()]
     else:
-        names = glob.glob(name, recursive=True) if glob.has_magic(name) else [str(local_path(name, place))]
+        names = [str(local_path(name, place))] if not glob.has_magic(name) else _matching(name)
     if not names:
         raise BadRecipe("nothing matches", place=place, value=name, remedy="paths are relative to the recipe's folder")
     return sorted(names)
+
+
+def _matching(pattern: str) -> list[str]:
+    return [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]
 
 
 def blocks(name: str) -> Iterator[bytes]:
     """The bytes of one expanded file, in bounded blocks."""
     if name.startswith("s3://"):
         bucket, _, key = name.removeprefix("s3://").partition("/")
-        return open_objects(f"s3://{bucket}").blocks(key)
+        return _bucket(bucket).blocks(key)
     return file_blocks(Path(name))
+
+
+@lru_cache(maxsize=8)
+def _bucket(name: str) -> Objects:
+    return open_objects(f"s3://{name}")
 
 
 def sha256(name: str) -> str:

@@ -1,10 +1,12 @@
 """The commit protocol: immutable files under an attempt, then one conditional record that makes them the artifact."""
 
+import contextlib
+import hashlib
 import logging
 import uuid
 from pathlib import Path
 
-from infra.errors import Corrupt, StoreRefused
+from infra.errors import Corrupt, LuthierError, StoreRefused
 from infra.frozen import canonical
 from infra.storage import layout
 from infra.storage.objects import LocalObjects, Objects
@@ -86,11 +88,25 @@ class Store:
         """Mark an attempt as corrupt, for whoever runs its stage next."""
         self.objects.put(layout.tombstone(manifest.stage, manifest.key, manifest.attempt), b"corrupt")
 
+    def corrupt(self, manifest: Manifest, place: str, actual: str, expected: str) -> Corrupt:
+        """Condemn an attempt for one of its files, and the error to raise about it."""
+        self.condemn(manifest)
+        return Corrupt(
+            "a stored file is not what was committed",
+            place=f"{self.uri}/{place}",
+            value=f"sha256 {actual}, expected {expected}",
+            remedy="run the flow again: the artifact is marked corrupt and will be made anew",
+        )
+
     def read(self, receipt: Receipt, name: str) -> bytes:
-        """One small file of an artifact; Corrupt where it is not there."""
-        data = self.objects.get(layout.join(layout.attempt(receipt.stage, receipt.key, receipt.attempt), name))
-        if data is None:
-            raise Corrupt("a file of a committed artifact is missing", place=f"{receipt.uri}/{name}")
+        """One small file of an artifact, checked; Corrupt where it is not there or not what was committed."""
+        manifest = self.manifest(receipt)
+        place = layout.join(layout.attempt(manifest.stage, manifest.key, manifest.attempt), name)
+        data = self.objects.get(place)
+        actual = "missing" if data is None else hashlib.sha256(data).hexdigest()
+        expected = next((file.sha256 for file in manifest.files if file.path == name), "no such file")
+        if data is None or actual != expected:
+            raise self.corrupt(manifest, place, actual, expected)
         return data
 
     def upload(self, folder: Path, prefix: str) -> list[FileEntry]:
@@ -140,17 +156,32 @@ class Store:
         """
         key = layout.join("probe", uuid.uuid4().hex)
         try:
-            if not self.objects.create(key, b"first"):
-                raise StoreRefused("the store refused to create a new object", place=f"{self.uri}/{key}")
-            taken = not self.objects.create(key, b"second")
-            if not taken or self.objects.get(key) != b"first":
-                raise StoreRefused(
-                    "the store ignores conditional writes (If-None-Match: *), so commits would not be safe",
-                    place=self.uri,
-                    remedy="use a server that honours them: AWS S3, SeaweedFS, MinIO, Ceph; or a local folder",
-                )
+            self._try_out(key)
+        except OSError as error:
+            raise StoreRefused(
+                "the store cannot be used",
+                place=self.uri,
+                value=error,
+                remedy="a local store needs a folder that you may write to, on a file system with hard links",
+            ) from error
         finally:
-            self.objects.delete(key)
+            with contextlib.suppress(OSError, LuthierError):  # what went wrong before is what counts
+                self.objects.delete(key)
+
+    def _try_out(self, key: str) -> None:
+        if not self.objects.create(key, b"first"):
+            raise StoreRefused("the store refused to create a new object", place=f"{self.uri}/{key}")
+        if self.objects.create(key, b"second") or self.objects.get(key) != b"first":
+            raise StoreRefused(
+                "the store ignores conditional writes (If-None-Match: *), so commits would not be safe",
+                place=self.uri,
+                remedy="use a server that honours them: AWS S3, SeaweedFS, MinIO, Ceph; or a local folder",
+            )
+        if self.objects.list(key) != {key: len(b"first")}:
+            raise StoreRefused("the store does not list what was just written", place=f"{self.uri}/{key}")
+        self.objects.delete(key)
+        if self.objects.get(key) is not None:
+            raise StoreRefused("the store does not delete", place=f"{self.uri}/{key}")
 
 
 def open_objects(uri: str, deadline_s: float = 180.0) -> Objects:

@@ -1,0 +1,1 @@
+"""MLflow: curves while a run goes on, model folders, versions and aliases."""

@@ -1,8 +1,6 @@
 """`luthier …`: one file a verb. Errors of ours are one screen without a traceback; everything else is a bug."""
 
-import os
 import sys
-from pathlib import Path
 
 import typer
 
@@ -26,11 +24,3 @@ def main() -> None:
     except LuthierError as error:
         typer.secho(f"{type(error).__name__}: {error}", err=True, fg="red")
         sys.exit(1 if error.retry else 2)
-
-
-def use_embedded_prefect() -> None:
-    """Keep Prefect's state in this project, unless the environment names a server; call before Prefect is imported."""
-    if "PREFECT_API_URL" not in os.environ:
-        home = Path(os.environ.get("LUTHIER_HOME", ".luthier")).absolute() / "prefect"
-        os.environ.setdefault("PREFECT_HOME", str(home))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

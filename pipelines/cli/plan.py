@@ -13,7 +13,9 @@ from pipelines import recipe as recipes
 
 def plan(
     recipe: Annotated[str, typer.Argument(help="path of a recipe, or the name of a shipped one: quickstart")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="change a field: train.max_steps=3 (repeatable)")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="change a field: train.max_steps=3 (repeatable)")
+    ] = None,
 ) -> None:
     """Show the resolved recipe, which stages are committed already, and where things will go. Runs nothing."""
     from pipelines.plan import plan as look  # noqa: PLC0415 - the stages' faces load Prefect

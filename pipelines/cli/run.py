@@ -9,29 +9,37 @@ import typer
 from infra import settings
 from infra.errors import LuthierError
 from infra.storage.receipt import Receipt
+from pipelines import recipe as recipes
 
 
 def run(
     recipe: Annotated[str, typer.Argument(help="path of a recipe, or the name of a shipped one: quickstart")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="change a field: train.max_steps=3 (repeatable)")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="change a field: train.max_steps=3 (repeatable)")
+    ] = None,
 ) -> None:
     """Run a recipe from raw rows to a registered model version.
 
     Stages that are committed in the store are skipped, so the same command again costs seconds, and after a crash it
     goes on where it was. `luthier plan` shows beforehand what would run.
     """
-    from pipelines import cli, recipe as recipes  # noqa: PLC0415 - see use_embedded_prefect
-
     overrides = recipes.parse_assignments(set_ or [])
     recipes.load(recipe, overrides)
     platform = settings.load().platform()
-    cli.use_embedded_prefect()
-    from pipelines.finetune import finetune  # noqa: PLC0415
+    _use_embedded_prefect()
+    from pipelines.finetune import finetune  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(_without_our_tracebacks)
     version = finetune(str(recipes.find(recipe)), overrides)
     typer.echo(_closing(version, recipe, platform))
+
+
+def _use_embedded_prefect() -> None:
+    """Keep Prefect's state in this project, unless the environment names a server; before Prefect is imported."""
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ.setdefault("PREFECT_HOME", str(settings.load().home.absolute() / "prefect"))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 
 def _without_our_tracebacks(record: logging.LogRecord) -> bool:

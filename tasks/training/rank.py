@@ -21,7 +21,6 @@ from tasks.training.config import TrainConfig
 from tasks.training.sequences import Sequences
 from tasks.training.trainer import WeightedTrainer
 
-
 CURVE = ("step", "loss", "eval_loss", "learning_rate", "grad_norm")
 
 

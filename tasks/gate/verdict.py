@@ -1,0 +1,84 @@
+"""Whether a candidate may be promoted: a pure function of the bars and two tables of scores."""
+
+from collections.abc import Mapping
+
+from infra.errors import BadTask
+from infra.frozen import Frozen
+from tasks.gate.config import Bar, GateConfig
+
+Scores = Mapping[str, Mapping[str, float]]
+
+# Scores are means of many numbers: 0.3 - 0.2 must pass a bar of 0.1.
+ROUNDING = 1e-9
+
+
+class Check(Frozen):
+    """One bar, both scores, and whether the candidate's passed it."""
+
+    task: str
+    metric: str
+    bar: str
+    baseline: float
+    candidate: float
+    passed: bool
+
+    def line(self) -> str:
+        """The check on one line, for people."""
+        return f"{self.task} {self.metric}: {self.candidate:.4g} (base {self.baseline:.4g}), asked {self.bar}"
+
+
+class Verdict(Frozen):
+    """Promote or hold. A hold is a result, not an error."""
+
+    promote: bool
+    checks: list[Check]
+
+    def failed(self) -> list[str]:
+        """The checks that were not passed, one line each."""
+        return [check.line() for check in self.checks if not check.passed]
+
+
+def judge(config: GateConfig, baseline: Scores, candidate: Scores) -> Verdict:
+    """Every bar against task → metric → score of both models; BadTask for a metric that was not measured.
+
+    A better score of the candidate never turns a promotion into a hold.
+    """
+    checks = [_check(bar, _score(bar, baseline, "baseline"), _score(bar, candidate, "model")) for bar in config.bars]
+    return Verdict(promote=all(check.passed for check in checks), checks=checks)
+
+
+def _check(bar: Bar, baseline: float, candidate: float) -> Check:
+    sign = 1 if bar.higher_is_better else -1
+    reached = bar.min is None or sign * (candidate - bar.min) >= -ROUNDING
+    gained = bar.min_gain is None or sign * (candidate - baseline) - bar.min_gain >= -ROUNDING
+    return Check(
+        task=bar.task,
+        metric=bar.metric,
+        bar=bar_text(bar),
+        baseline=baseline,
+        candidate=candidate,
+        passed=reached and gained,
+    )
+
+
+def bar_text(bar: Bar) -> str:
+    """A bar in signs: `≥ 0.9, base + 0.2`."""
+    at_least, plus = ("≥", "+") if bar.higher_is_better else ("≤", "-")
+    parts = [
+        "" if bar.min is None else f"{at_least} {bar.min:g}",
+        "" if bar.min_gain is None else f"{at_least} base {plus} {bar.min_gain:g}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _score(bar: Bar, scores: Scores, whose: str) -> float:
+    value = scores.get(bar.task, {}).get(bar.metric)
+    if value is None:
+        available = [f"{task}.{metric}" for task in sorted(scores) for metric in sorted(scores[task])]
+        raise BadTask(
+            f"the gate asks for a metric that the {whose} was not measured on",
+            place="gate.bars",
+            value=f"{bar.task}.{bar.metric}",
+            remedy=f"there are: {', '.join(available) or 'none'}",
+        )
+    return value

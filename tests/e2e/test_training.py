@@ -1,0 +1,97 @@
+"""The real stage, worker, torchrun, DeepSpeed and ranks, on a tiny model: the split changes nothing, a kill costs little."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from infra.errors import BadTraining
+from tests.e2e.training import Bench, bench, losses
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return bench(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def reference(made: Bench) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    return losses(made, made.train(train_batch_size=8, per_device_train_batch_size=8, deepspeed="none"))
+
+
+@pytest.mark.parametrize(
+    "split", [{"per_device_train_batch_size": 2}, {"per_device_train_batch_size": 2, "num_processes": 2}]
+)
+@pytest.mark.parametrize("engine", ["none", "zero2"])
+def test_accumulation_and_ranks_change_nothing(
+    tmp_path: Path, reference: "np.ndarray[tuple[int], np.dtype[np.float64]]", split: dict[str, int], engine: str
+) -> None:
+    here = bench(tmp_path)  # a store of its own: equal keys would find the other split's result
+    series = losses(here, here.train(train_batch_size=8, deepspeed=engine, **split))
+    np.testing.assert_allclose(series, reference, atol=2e-5)
+
+
+def test_a_run_that_diverges_is_refused_and_stores_nothing(made: Bench) -> None:
+    with pytest.raises(BadTraining, match="not a number"):
+        made.train(
+            learning_rate=0.99,
+            tuning={"method": "full"},
+            max_grad_norm=1e9,
+            max_steps=40,
+            deepspeed="none",
+            training_args={"optim": "sgd", "adam_epsilon": 1e-30},
+            weight_decay=0.0,
+            lr_scheduler_type="constant",
+            warmup_steps=0,
+        )
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tests.e2e.training import bench, losses
+made = bench(Path(sys.argv[1]))
+receipt = made.train(max_steps=12, save_steps=3, deepspeed="zero2", num_processes=2, train_batch_size=4)
+print(receipt.content_sha256, receipt.summary["resumed_from"], losses(made, receipt).tolist())
+"""
+
+
+def launched(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(root)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+
+
+def test_kill_nine_of_the_flow_in_training_leaves_no_orphan_and_the_rerun_is_exact(tmp_path: Path) -> None:
+    undisturbed, _ = launched(tmp_path / "a").communicate(timeout=300)
+    victim = launched(tmp_path / "b")
+    commits = tmp_path / "b" / "store" / "stages" / "training"
+    wait_until(lambda: any(commits.rglob("00000003-*/COMMIT.json")), 200)
+    below = psutil.Process(victim.pid).children(recursive=True)
+    assert len(below) >= 4  # worker, torchrun, two ranks
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate(timeout=10)
+    _, alive = psutil.wait_procs(below, timeout=40)
+    assert alive == []
+    resumed, _ = launched(tmp_path / "b").communicate(timeout=300)
+    hash_a, from_a, series_a = undisturbed.split(maxsplit=2)
+    hash_b, from_b, series_b = resumed.split(maxsplit=2)
+    assert from_a == "None"
+    assert from_b.startswith("checkpoint-")
+    assert series_a == series_b
+    assert hash_a == hash_b
+
+
+def wait_until(condition: object, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

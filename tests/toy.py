@@ -1,0 +1,89 @@
+"""A stage that does what a test tells it: run as a real worker process, through the real contract."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from infra import errors, settings
+from infra.frozen import Frozen
+from infra.launch.produce import OnBeat, produce
+from infra.launch.step import Step
+from infra.launch.work import Summary, Work, main
+from infra.storage.receipt import Receipt
+
+
+class Toy(Frozen):
+    """`act` names what the worker does; `notes` is a folder where it writes what a test wants to know."""
+
+    act: str = "commit"
+    notes: str = ""
+    value: int = 0
+
+
+def step(config: Toy, always: bool = False, **inputs: Receipt) -> Step:
+    """The step whose worker is this file."""
+    return Step("toy", 1, config, inputs, always=always, module="tests.toy")
+
+
+def run(config: Toy, on_beat: OnBeat | None = None, **inputs: Receipt) -> Receipt:
+    """As a stage's run(), on the platform of the environment."""
+    return produce(step(config, **inputs), settings.load().platform(), on_beat)
+
+
+def work(job: Work[Toy]) -> Summary:
+    launches = _note_launch(Path(job.config.notes)) if job.config.notes else 1
+    seen = {name: sorted(path.name for path in folder.rglob("*")) for name, folder in job.inputs.items()}
+    job.beat("working", step=1, steps=2, loss=0.5)
+    _act(job, launches)
+    (job.out / "made.txt").write_text(str(job.config.value))
+    return {"launches": launches, "seen": seen}
+
+
+def _note_launch(notes: Path) -> int:
+    (notes / f"launch-{os.getpid()}").touch()
+    return len(list(notes.glob("launch-*")))
+
+
+ERRORS: dict[str, BaseException] = {
+    "raise": errors.BadData("bad rows", place="rows.jsonl:3", value="{", remedy="mend the row"),
+    "corrupt": errors.Corrupt("rotten", place="s3://bucket/key", value="sha", remedy="again"),
+    "memory": MemoryError(),
+    "bug": ZeroDivisionError("nobody foresaw this"),
+    "full disk": OSError(28, "No space left on device", "/somewhere"),
+    "exit": SystemExit(3),
+}
+
+
+def _act(job: Work[Toy], launches: int) -> None:
+    act = job.config.act
+    if act in ERRORS:
+        raise ERRORS[act]
+    if act == "huge":
+        job.require_space(2**60, "the merged model")
+    if act.startswith("family"):
+        _family(Path(job.config.notes))
+    if act == "told to leave" and launches < 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if act == "silent":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if act.endswith("killed"):
+        sys.stdout.write("last words\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if act == "family":
+        time.sleep(600)
+
+
+def _family(notes: Path) -> None:
+    """A child in a session of its own, and a grandchild whose parent is gone; all pids go into the notes."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    orphan = subprocess.check_output(["sh", "-c", "setsid sleep 600 >&2 & echo $!"])
+    (notes / "pids.part").write_text(json.dumps([os.getpid(), child.pid, int(orphan)]))
+    (notes / "pids.part").rename(notes / "pids")
+
+
+if __name__ == "__main__":
+    main(Toy, work)

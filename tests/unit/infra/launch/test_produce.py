@@ -1,0 +1,81 @@
+"""The contract of stage and worker, with real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from infra import settings
+from infra.errors import BadData, Corrupt, Crashed, Lost, LuthierError, OutOfMemory
+from infra.launch.produce import produce
+from infra.launch.step import Beat
+from infra.settings import Platform
+from infra.storage.cache import verify
+from tests import toy
+from tests.toy import Toy
+
+
+@pytest.fixture
+def platform(luthier_home: Path) -> Platform:
+    return settings.load().platform()
+
+
+def left(platform: Platform) -> list[str]:
+    return [path.name for path in (platform.home / "work").rglob("*")]
+
+
+def test_what_was_made_is_committed_and_not_made_twice(platform: Platform, tmp_path: Path) -> None:
+    config = Toy(value=7, notes=str(tmp_path))
+    beats: list[Beat] = []
+    first = toy.run(config, beats.append)
+    again = toy.run(config, beats.append)
+    assert again == first
+    assert first.summary["launches"] == 1
+    assert len(list(tmp_path.glob("launch-*"))) == 1
+    assert platform.store.read(first, "made.txt") == b"7"
+    assert verify(platform.store, first) == []
+    assert left(platform) == []
+
+
+def test_inputs_arrive_as_folders_and_change_the_key(platform: Platform) -> None:
+    model = toy.run(Toy(value=1))
+    tuned = toy.run(Toy(), model=model)
+    assert tuned.summary["seen"] == {"model": ["made.txt"]}
+    assert tuned.key != toy.step(Toy()).key
+    assert platform.store.manifest(tuned).inputs == {"model": model}
+
+
+def test_a_stage_that_reconciles_runs_each_time_and_keeps_what_is_equal(platform: Platform, tmp_path: Path) -> None:
+    step = toy.step(Toy(notes=str(tmp_path)), always=True)
+    first, second = produce(step, platform), produce(step, platform)
+    assert len(list(tmp_path.glob("launch-*"))) == 2
+    assert second == first
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "place", "value", "remedy"),
+    [
+        ("raise", BadData, "rows.jsonl:3", "{", "mend the row"),
+        ("corrupt", Corrupt, "s3://bucket/key", "sha", "again"),
+        ("memory", OutOfMemory, "", "", ""),
+        ("bug", Crashed, "toy.py:", "", ""),
+        ("full disk", Lost, "/somewhere", "", "free some space"),
+        ("huge", Lost, "toy-", "bytes needed", "LUTHIER_HOME"),
+    ],
+)
+def test_an_error_crosses_back_as_itself(
+    platform: Platform, act: str, kind: type[LuthierError], place: str, value: str, remedy: str
+) -> None:
+    with pytest.raises(LuthierError) as caught:
+        toy.run(Toy(act=act))
+    assert type(caught.value) is kind
+    assert place in caught.value.place
+    assert value in caught.value.value
+    assert remedy in caught.value.remedy
+    assert left(platform) == []
+    assert platform.store.find("toy", toy.step(Toy(act=act)).key) is None
+
+
+def test_a_worker_that_exits_without_a_word_crashed(platform: Platform) -> None:
+    with pytest.raises(Crashed, match="exit status 3") as caught:
+        toy.run(Toy(act="exit"))
+    assert Path(caught.value.place).is_file()

@@ -1,0 +1,117 @@
+"""Recipes: found by name, changed by overrides, resolved beside their file, and refused with field, value and remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.errors import BadRecipe
+from pipelines import recipe as recipes
+
+QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart.yaml"
+
+
+def changed(tmp_path: Path, section: str, **fields: Any) -> Path:
+    """The quickstart with some fields of a section changed, in a file of its own."""
+    raw = yaml.safe_load(QUICKSTART.read_text())
+    raw["data"]["train_files"] = [str(QUICKSTART.parent / "tickets" / "train.jsonl")]
+    raw["evaluate"]["include_path"] = str(QUICKSTART.parent / "tickets" / "tasks")
+    raw.setdefault(section, {}).update(fields)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+@pytest.mark.parametrize("name", ["quickstart", "configs/quickstart.yaml", str(QUICKSTART)])
+def test_a_shipped_recipe_is_found_by_name_and_by_path(name: str) -> None:
+    assert recipes.find(name) == QUICKSTART
+
+
+def test_files_are_relative_to_the_recipe_wherever_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipes.load("quickstart").data.train_files == [str(QUICKSTART.parent / "tickets" / "train.jsonl")]
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"train.tuning.lora_r": 4}, {"train": {"tuning": {"lora_r": 4}}}, {"train.tuning": {"lora_r": 4}}]
+)
+def test_dotted_and_nested_overrides_change_one_field_and_keep_the_rest(overrides: dict[str, Any]) -> None:
+    plain, small = recipes.load("quickstart"), recipes.load("quickstart", overrides)
+    assert small.train.tuning.model_dump() == plain.train.tuning.model_dump() | {"lora_r": 4}
+    assert small.model_copy(update={"train": plain.train}) == plain
+
+
+def test_values_on_the_command_line_are_yaml() -> None:
+    assert recipes.parse_assignments(["train.max_steps=3", "evaluate.tasks=[a, b]", "data.packing=false"]) == {
+        "train.max_steps": 3,
+        "evaluate.tasks": ["a", "b"],
+        "data.packing": False,
+    }
+
+
+def test_a_deepspeed_json_is_read_from_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{"zero_optimization": {"stage": 1}}')
+    loaded = recipes.load(str(changed(tmp_path, "train", deepspeed="own.json")))
+    assert loaded.train.deepspeed == {"zero_optimization": {"stage": 1}}
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "place", "words"),
+    [
+        ("train", {"learning_rat": 1e-4}, "train.learning_rat", "did you mean learning_rate"),
+        ("train", {"learning_rate": "fast"}, "train.learning_rate", "valid number"),
+        ("train", {"train_batch_size": 0}, "train.train_batch_size", "greater than or equal to 1"),
+        ("train", {"tuning": {"method": "dora"}}, "train.tuning", "'full', 'lora', 'qlora'"),
+        ("train", {"tuning": {"method": "lora", "r": 8}}, "train.tuning.r", "no such field"),
+        ("train", {"bf16": True, "fp16": True}, "train", "exclude each other"),
+        ("train", {"deepspeed": "zero7"}, "train.deepspeed", "zero2"),
+        ("train", {"deepspeed": "missing.json"}, "train.deepspeed", "No such file"),
+        ("data", {"prompt_loss_weight": 2.0}, "data.prompt_loss_weight", "less than or equal to 1"),
+        ("data", {"max_length": "long"}, "data.max_length", "valid integer"),
+        ("gate", {"bars": []}, "gate.bars", "at least 1"),
+        ("evalute", {"tasks": ["x"]}, "evalute", "did you mean evaluate"),
+    ],
+)
+def test_a_wrong_field_is_refused_with_its_place_and_a_remedy(
+    tmp_path: Path, section: str, fields: dict[str, Any], place: str, words: str
+) -> None:
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load(str(changed(tmp_path, section, **fields)))
+    assert refused.value.place.startswith(place)
+    assert words in str(refused.value)
+    assert len(str(refused.value).splitlines()) < 12
+
+
+def test_several_wrong_fields_are_told_together(tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load(str(changed(tmp_path, "train", learning_rat=1, max_step=3)))
+    assert "learning_rat" in str(refused.value)
+    assert "max_step" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("train: [", "not YAML"), ("- a\n- b\n", "not a mapping"), ("", "not a mapping"), ("base: 3\n", "base")],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(BadRecipe, match=words):
+        recipes.load(str(path))
+
+
+def test_an_unknown_recipe_names_the_shipped_ones() -> None:
+    with pytest.raises(BadRecipe, match="quickstart"):
+        recipes.load("quickstrat")
+
+
+@pytest.mark.parametrize("assignment", ["train.max_steps", "=3"])
+def test_an_override_without_a_value_is_refused(assignment: str) -> None:
+    with pytest.raises(BadRecipe, match="key=value"):
+        recipes.parse_assignments([assignment])
+
+
+def test_an_override_into_a_plain_value_is_refused() -> None:
+    with pytest.raises(BadRecipe, match="no fields"):
+        recipes.load("quickstart", {"train.train_batch_size.deeper": 3})

@@ -1,0 +1,73 @@
+"""The gate as a stage: real worker, scores as the evaluation stage stores them."""
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from infra.errors import BadTask
+from infra.settings import Platform, Settings
+from infra.storage.receipt import Manifest, Receipt, content_sha256
+from tasks.gate import stage
+from tasks.gate.config import Bar, GateConfig
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.delenv("LUTHIER_STORE", raising=False)
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    return Settings().platform()
+
+
+def scores(platform: Platform, folder: Path, value: float, shots: int = 0) -> Receipt:
+    key = uuid.uuid4().hex
+    folder = folder / key
+    folder.mkdir()
+    entry = {"value": value, "stderr": None, "n": 60, "higher_is_better": True}
+    (folder / "results.json").write_text(json.dumps({"tickets": {"exact_match": entry}}))
+    (folder / "spec.json").write_text(json.dumps({"num_fewshot": shots}))
+    files = platform.store.upload(folder, f"stages/evaluation/{key}/a")
+    manifest = Manifest(
+        stage="evaluation",
+        version=1,
+        key=key,
+        attempt="a",
+        files=files,
+        content_sha256=content_sha256("evaluation", files),
+        config={},
+        inputs={},
+        summary={},
+        versions={},
+        created="2026-01-01",
+    )
+    return platform.store.receipt(platform.store.commit(manifest))
+
+
+def test_promote_and_hold_are_both_results(platform: Platform, tmp_path: Path) -> None:
+    base, few, tuned = (scores(platform, tmp_path, *args) for args in [(0.0, 0), (0.3, 5), (0.95, 0)])
+    passed = stage.run(
+        GateConfig(bars=[Bar(task="tickets", metric="exact_match", min=0.9)]), base, tuned, platform, few
+    )
+    assert passed.summary == {"promote": True, "failed": []}
+    text = platform.store.read(passed, "verdict.md").decode()
+    assert "| task | metric | base 0-shot | base 5-shot | tuned 0-shot | change |" in text
+    assert "| tickets | exact_match | 0 | 0.3 | 0.95 | +0.95 |" in text
+    held = stage.run(GateConfig(bars=[Bar(task="tickets", metric="exact_match", min_gain=0.99)]), base, tuned, platform)
+    assert held.summary["promote"] is False
+    assert json.loads(platform.store.read(held, "verdict.json"))["checks"][0]["passed"] is False
+    assert held.summary["failed"] == ["tickets exact_match: 0.95 (base 0), asked ≥ base + 0.99"]
+
+
+def test_a_bar_on_nothing_reaches_the_flow_as_bad_task(platform: Platform, tmp_path: Path) -> None:
+    receipt = scores(platform, tmp_path, 1.0)
+    with pytest.raises(BadTask, match="gate asks"):
+        stage.run(GateConfig(bars=[Bar(task="tickets", metric="acc", min=0.9)]), receipt, receipt, platform)
+
+
+def test_the_worker_needs_no_torch() -> None:
+    heavy = "import sys, tasks.gate.worker; print(sorted({'torch', 'transformers', 'lm_eval'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,240 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM
+
+from infra.errors import Refused, Unreachable
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from infra.tracking import flavor
+from infra.tracking.versions import CONTENT, Versions
+from tasks.registry import stage, worker
+from tasks.registry.card import Card, render
+from tasks.registry.config import RegisterConfig
+from tests import jobs, tiny
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "model-card.md"
+CONFIG = RegisterConfig(name="tickets")
+CARD = Card(
+    name="tickets",
+    alias="candidate",
+    base="SmolLM2-135M-Instruct",
+    base_sha256="b" * 64,
+    uri="s3://bucket/stages/merging/1/2",
+    promote=True,
+    failed=[],
+    weights={"license": "apache-2.0", "architecture": "LlamaForCausalLM", "parameters": 134515008},
+    data={"train_rows": 360, "validation_rows": 40, "dropped": 1},
+    training={"method": "qlora", "steps": 62, "loss": 0.0321, "eval_loss": None},
+    merge={"base": "dequantized", "dtype": "bfloat16", "kl": 4e-05, "top1": 1.0, "greedy_match": 0.9375},
+    before={"tickets": {"exact_match": 0.0}},
+    after={"tickets": {"exact_match": 0.985, "field_match": 0.99}},
+    lineage={"model": "1" * 64, "dataset": "2" * 64},
+)
+
+
+def test_the_card_is_what_it_was() -> None:
+    assert render(CARD) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_a_held_model_says_why_and_names_no_alias_to_load() -> None:
+    text = render(CARD.model_copy(update={"promote": False, "failed": ["tickets exact_match: 0.1, asked ≥ 0.5"]}))
+    assert "Verdict: **hold**" in text
+    assert "\n- tickets exact_match: 0.1, asked ≥ 0.5" in text
+    assert "@candidate" not in text
+
+
+@pytest.mark.parametrize("wrong", [{"name": "a/b"}, {"name": ""}, {"name": "x", "alias": "latest"}, {"name": "x", "alias": "v1"}])
+def test_names_that_mlflow_would_choke_on_are_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        RegisterConfig(**wrong)
+
+
+class Run:
+    """The receipts that a registration needs, on a platform with a fresh MLflow database."""
+
+    def __init__(self, room: Path, database: Path) -> None:
+        self.on: Platform = jobs.platform(room)
+        self.room = room
+        shutil.copyfile(database, room / "mlflow.db")
+        weights = self._keep("weights", {"w": "x"}, CARD.weights, config={"model_name_or_path": "/some/where/tiny"})
+        self.inputs = {
+            "model": self._model(weights),
+            "verdict": self._verdict(True),
+            "scores": self._keep("evaluation", {"results.json": "{}"}, {"scores": CARD.after}),
+            "baseline": self._keep("evaluation", {"results.json": "{ }"}, {"scores": CARD.before}),
+            "adapter": self._keep("training", {"a": "x"}, {**CARD.training, "mlflow_run_id": None}),
+            "dataset": self._keep("data", {"d": "x"}, CARD.data),
+        }
+
+    def _keep(self, name: str, files: dict[str, str], summary: object, config: object = None) -> Receipt:
+        folder = self.room / "files" / f"{name}-{len(list(self.room.rglob('*')))}"
+        folder.mkdir(parents=True)
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        return jobs.keep(self.on, name, folder, summary, config=config)  # type: ignore[arg-type]
+
+    def _verdict(self, promote: bool) -> Receipt:
+        verdict = {"promote": promote, "failed": []}
+        return self._keep("gate", {"verdict.json": json.dumps(verdict)}, verdict)
+
+    def _model(self, weights: Receipt) -> Receipt:
+        folder = self.room / "merged"
+        model = tiny.model(tiny.tokenizer(folder / "model"))
+        tiny.tokenizer(folder / "components" / "tokenizer")
+        assert model == folder / "model"
+        flavor.write(folder, "0" * 64)
+        return jobs.keep(self.on, "merging", folder, CARD.merge, {"weights": weights})
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.on.tracking_uri)
+
+    def hold(self) -> None:
+        self.inputs["verdict"] = self._verdict(False)
+
+    def register(self) -> Receipt:
+        return jobs.made(self.on, "registry", CONFIG, self.inputs, worker.work)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables; making them takes seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, database: Path) -> Run:
+    return Run(tmp_path, database)
+
+
+def test_registering_twice_gives_one_version_and_adds_nothing(run: Run) -> None:
+    first, second = run.register(), run.register()
+    assert first.content_sha256 == second.content_sha256
+    assert first.summary == second.summary
+    assert first.summary["version"] == 1
+    (version,) = run.client.search_model_versions("name = 'tickets'")
+    assert version.source == run.inputs["model"].uri
+    assert version.tags[CONTENT] == run.inputs["model"].content_sha256
+    assert version.tags["luthier.verdict"] == "promote"
+    assert version.tags["luthier.dataset_sha256"] == run.inputs["dataset"].content_sha256
+    assert version.description == run.on.store.read(first, "card.md").decode()
+    assert run.client.get_model_version_by_alias("tickets", "candidate").version == version.version
+    history = run.client.get_metric_history(str(first.summary["run_id"]), "tuned/tickets/exact_match")
+    assert [point.value for point in history] == [0.985]
+
+
+def test_a_held_model_is_registered_but_moves_no_alias(run: Run) -> None:
+    run.hold()
+    receipt = run.register()
+    assert receipt.summary["promoted"] is False
+    assert receipt.summary["alias"] is None
+    (version,) = run.client.search_model_versions("name = 'tickets'")
+    assert version.tags["luthier.verdict"] == "hold"
+    assert not run.client.get_registered_model("tickets").aliases
+
+
+def test_a_changed_verdict_is_brought_to_the_same_version(run: Run) -> None:
+    promoted = run.register()
+    run.hold()
+    assert run.register().summary["version"] == promoted.summary["version"]
+    (version,) = run.client.search_model_versions("name = 'tickets'")
+    assert version.tags["luthier.verdict"] == "hold"
+    assert "**hold**" in version.description
+
+
+def test_a_wiped_server_is_filled_again(run: Run, database: Path) -> None:
+    run.register()
+    mlflow.tracking._tracking_service.utils._get_store(run.on.tracking_uri).engine.dispose()
+    shutil.copyfile(database, run.room / "mlflow.db")
+    assert run.register().summary["version"] == 1
+    assert len(run.client.search_model_versions("name = 'tickets'")) == 1
+
+
+def test_the_curve_of_the_training_is_the_run_of_the_version(run: Run) -> None:
+    trained = run.client.create_run(run.client.create_experiment("luthier")).info.run_id
+    run.inputs["adapter"] = run._keep("training", {"a": "y"}, {**CARD.training, "mlflow_run_id": trained})
+    assert run.register().summary["run_id"] == trained
+    assert run.client.get_run(trained).data.metrics["parity/top1"] == 1.0
+
+
+def test_a_version_loads_back_with_the_same_logits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.register()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", run.on.tracking_uri)
+    ids = torch.arange(9)[None]
+    plain = AutoModelForCausalLM.from_pretrained(run.room / "merged" / "model")(ids).logits
+    loaded = mlflow.transformers.load_model("models:/tickets@candidate")
+    assert torch.equal(loaded.model(ids).logits, plain)
+    service = mlflow.pyfunc.load_model("models:/tickets/1")
+    assert torch.equal(service.get_raw_model().model(ids).logits, plain)
+
+
+RACE = """
+import sys
+from infra.tracking.versions import CONTENT, Versions
+uri = sys.argv[1]
+versions = Versions(uri)
+print("ready", flush=True)
+sys.stdin.readline()
+number = versions.ensure("raced", "file:///somewhere", {CONTENT: "c" * 64}, None, "card")
+versions.point("raced", "candidate", number)
+print(number)
+"""
+
+
+def test_two_at_once_make_one_version_and_the_alias(run: Run) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, run.on.tracking_uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    told = [racer.communicate(timeout=120)[0].strip() for racer in racers]
+    (version,) = run.client.search_model_versions("name = 'raced'")
+    assert told == [str(version.version)] * 2
+    assert run.client.get_model_version_by_alias("raced", "candidate").version == version.version
+
+
+def test_a_later_creator_deletes_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = Versions(run.on.tracking_uri)
+    first = versions.ensure("raced", "file:///somewhere", {CONTENT: "c" * 64}, None, "card")
+    looked = iter([[]])
+    find = versions._find
+    # The first look of the second racer comes before the other has written.
+    monkeypatch.setattr(versions, "_find", lambda *what: next(looked, None) or find(*what) if False else _late(looked, find, what))
+    assert versions.ensure("raced", "file:///somewhere", {CONTENT: "c" * 64}, None, "card") == first
+    assert len(run.client.search_model_versions("name = 'raced'")) == 1
+
+
+def _late(looked: object, find: object, what: tuple[str, ...]) -> object:
+    empty = next(looked, None)  # type: ignore[call-overload]
+    return find(*what) if empty is None else empty  # type: ignore[operator]
+
+
+def test_a_server_that_is_away_is_said_to_be(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unreachable, match="MLflow"):
+        Versions("http://127.0.0.1:9").ensure_run(None, "luthier/x", "c" * 64)
+
+
+def test_registration_runs_every_time(run: Run) -> None:
+    assert stage.step(CONFIG, **run.inputs).always
+    assert issubclass(Unreachable, Exception)
+    assert not Refused("x").retry
