@@ -53,9 +53,7 @@ def keep(
 def job(on: Platform, stage: str, config: Frozen, inputs: dict[str, Receipt]) -> Work[Any]:
     """What a worker is handed: inputs materialised, an empty `out`."""
     room = on.home / "work" / uuid.uuid4().hex
-    spec = Spec(
-        stage=stage, version=1, key="0" * 64, attempt="a", config=config.model_dump(mode="json"), inputs=inputs
-    )
+    spec = Spec(stage=stage, version=1, key="0" * 64, attempt="a", config=config.model_dump(mode="json"), inputs=inputs)
     folders = {name: on.cache.materialise(on.store, receipt, room / name) for name, receipt in inputs.items()}
     (room / "out").mkdir(parents=True)
     return Work(config, folders, spec, on, room / "out", room)

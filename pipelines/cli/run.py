@@ -39,6 +39,8 @@ def _use_embedded_prefect() -> None:
     """Keep Prefect's state in this project, unless the environment names a server; before Prefect is imported."""
     if "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(settings.load().home.absolute() / "prefect"))
+    # A first start creates the database, which on a busy machine takes longer than the default 20 s.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 

@@ -1,6 +1,8 @@
 """The shape of the recipe's `register:` section."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from infra.frozen import Frozen
 
@@ -14,6 +16,15 @@ class RegisterConfig(Frozen):
     )
     alias: str = Field(
         default="candidate",
-        pattern=r"^[a-z][a-z_-]{0,49}$",
+        pattern=r"^[a-z][a-z0-9_-]{0,49}$",
         description="the alias that a version gets when its verdict is to promote",
     )
+
+    @field_validator("alias")
+    @classmethod
+    def _allowed(cls, value: str) -> str:
+        if value == "latest" or re.fullmatch(r"v\d+", value):
+            raise ValueError(
+                f"register.alias: MLflow keeps `{value}` for itself; choose another word, such as candidate"
+            )
+        return value

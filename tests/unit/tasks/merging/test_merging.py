@@ -34,9 +34,7 @@ KINDS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_bit_equal_to_peft_on_a_float32_base(
-    bench: Bench, tmp_path: Path, options: dict[str, Any], dtype: str
-) -> None:
+def test_bit_equal_to_peft_on_a_float32_base(bench: Bench, tmp_path: Path, options: dict[str, Any], dtype: str) -> None:
     # The stored bfloat16 base is read as float32, peft merges there, and the sum is cast: what the recipe promises.
     adapter = bench.adapter_folder(**options)
     theirs = PeftModel.from_pretrained(
@@ -126,7 +124,9 @@ def test_a_full_fine_tune_is_only_cast(bench: Bench, tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(bench.base, dtype=torch.float32).save_pretrained(whole)
     (whole / "training.json").write_text(json.dumps({"method": "full", "dtype": "float32", "quantization": None}))
     ours = merged(bench, whole, "none", "bfloat16", tmp_path / "out")
-    assert all(torch.equal(ours[name].read(), tensor.read()) for name, tensor in tensors.open_folder(bench.base).items())
+    assert all(
+        torch.equal(ours[name].read(), tensor.read()) for name, tensor in tensors.open_folder(bench.base).items()
+    )
 
 
 def test_dequantising_what_never_was_quantised_is_refused(bench: Bench) -> None:
