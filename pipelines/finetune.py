@@ -28,7 +28,7 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     shots = plan.evaluate.baseline_num_fewshot
     prompted = evaluate(plan.evaluate, weights, tokenizer, shots) if shots else None
     scores = evaluate(plan.evaluate, model, tokenizer)
-    verdict = judge(plan.gate, baseline, scores)
+    verdict = judge(plan.gate, baseline, scores, prompted)
     version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)
     announce(baseline, prompted, scores, verdict, version)
     return version

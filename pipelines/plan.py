@@ -34,8 +34,18 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
     adapter = walk.see("training", training.step, recipe.train, weights, dataset)
     model = walk.see("merging", merging.step, recipe.merge, weights, tokenizer, adapter, dataset)
     baseline = walk.see("evaluation of the base", evaluation.step, recipe.evaluate, weights, tokenizer)
+    shots = recipe.evaluate.baseline_num_fewshot
+    prompted = (
+        (
+            walk.see(
+                f"evaluation of the base, {shots}-shot", evaluation.step, recipe.evaluate, weights, tokenizer, shots
+            ),
+        )
+        if shots
+        else ()
+    )
     scores = walk.see("evaluation of the model", evaluation.step, recipe.evaluate, model, tokenizer)
-    verdict = walk.see("gate", gate.step, recipe.gate, baseline, scores)
+    verdict = walk.see("gate", gate.step, recipe.gate, baseline, scores, *prompted)
     walk.see("registry", registry.step, recipe.register_as, model, verdict, scores, baseline, adapter, dataset)
     return walk.seen
 
@@ -45,7 +55,7 @@ class _Walk:
         self.platform = platform
         self.seen: list[Planned] = []
 
-    def see(self, name: str, step_of: object, config: object, *inputs: Receipt | None) -> Receipt | None:
+    def see(self, name: str, step_of: object, config: object, *inputs: Receipt | int | None) -> Receipt | None:
         """The receipt of a stage if it is committed; without all inputs its key cannot be known."""
         receipt, key = None, None
         if all(receipt is not None for receipt in inputs):

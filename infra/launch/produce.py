@@ -68,9 +68,9 @@ def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
 
 
 def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnBeat) -> int:
-    """Wait for the worker's end, showing its beats; Unreachable after `silence_s` without a new one."""
+    """Wait for the worker's end, showing its news; Unreachable after `silence_s` without a beat."""
     at = layout.job(step.stage, step.key, attempt, "heartbeat.json")
-    heard, last, looked = time.monotonic(), None, time.monotonic()
+    heard, last, looked, news = time.monotonic(), None, time.monotonic(), None
     while (status := job.poll()) is None:
         time.sleep(POLL_S)
         if time.monotonic() - looked < BEAT_EVERY_S:
@@ -79,7 +79,10 @@ def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnB
         data = platform.store.objects.get(at)
         if data is not None and data != last:
             heard, last = looked, data
-            on_beat(Beat.model_validate_json(data))
+            beat = Beat.model_validate_json(data)
+            if (beat.phase, beat.step) != news:
+                news = (beat.phase, beat.step)
+                on_beat(beat)
         if looked - heard > platform.silence_s:
             raise Unreachable(
                 f"{step.stage}: no sign of life for {platform.silence_s:.0f} s; the worker was ended",

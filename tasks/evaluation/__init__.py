@@ -1,0 +1,1 @@
+"""Stage: one model under one pinned lm-eval spec → scores and samples."""

@@ -1,0 +1,1 @@
+"""Stage: scores before and after → verdict."""

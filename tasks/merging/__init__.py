@@ -1,0 +1,1 @@
+"""Stage: base and adapter → one model, with a parity certificate."""

@@ -1,0 +1,1 @@
+"""Stage: verdict and model → MLflow model version, nothing copied."""

@@ -90,7 +90,7 @@ def test_every_stage_gets_the_receipts_it_needs_in_the_order_of_the_flow(fakes: 
         ("evaluation", ["weights1", "tokenizer1"]),
         ("evaluation", ["weights1", "tokenizer1"]),
         ("evaluation", ["merging1", "tokenizer1"]),
-        ("gate", ["evaluation1", "evaluation3"]),
+        ("gate", ["evaluation1", "evaluation3", "evaluation2"]),
         ("registry", ["merging1", "gate1", "evaluation3", "evaluation1", "training1", "data1"]),
     ]
 

@@ -32,7 +32,9 @@ def test_every_epoch_sees_every_sequence_once(sequences: int, seed: int) -> None
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.sampled_from([1, 2, 3, 4, 8]))
-def test_a_split_never_exceeds_the_device_and_always_makes_the_whole_batch(batch: int, per_device: int, world: int) -> None:
+def test_a_split_never_exceeds_the_device_and_always_makes_the_whole_batch(
+    batch: int, per_device: int, world: int
+) -> None:
     if batch % world:
         with pytest.raises(BadRecipe, match="shared evenly"):
             split(batch, per_device, world)

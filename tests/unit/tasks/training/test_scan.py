@@ -14,7 +14,9 @@ A, B = "base.layers.0.q_proj.lora_A.weight", "base.layers.0.q_proj.lora_B.weight
 
 def saved(folder: Path, **tensors: object) -> Path:
     whole = {A: np.ones((4, 8), np.float32), B: np.ones((8, 4), np.float32)} | tensors
-    save_file({name: np.asarray(tensor, np.float32) for name, tensor in whole.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {name: np.asarray(tensor, np.float32) for name, tensor in whole.items()}, folder / "adapter_model.safetensors"
+    )
     return folder
 
 

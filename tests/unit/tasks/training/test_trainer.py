@@ -38,7 +38,9 @@ def test_positions_restart_and_padding_weighs_nothing(tmp_path: Path) -> None:
     batch = collate([sequences[0], sequences[1]])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9], [8, 9, 0, 0, 0]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 0, 0]]
-    torch.testing.assert_close(batch["loss_weights"], torch.tensor([[0, 0.1, 1, 0, 1], [0, 1, 0, 0, 0]]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        batch["loss_weights"], torch.tensor([[0, 0.1, 1, 0, 1], [0, 1, 0, 0, 0]]), atol=1e-4, rtol=0
+    )
 
 
 def test_logits_only_where_supervised_are_the_same_logits(model: Any, tmp_path: Path) -> None:

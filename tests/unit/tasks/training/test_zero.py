@@ -12,14 +12,15 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "zero"
 
 @pytest.mark.parametrize("preset", ["zero2", "zero3"])
 def test_presets_are_what_they_were(preset: zero.Preset) -> None:
-    made = zero.engine_config(
-        preset, micro_batch=2, accumulation=4, world_size=2, max_grad_norm=1.0, precision="bf16"
-    )
+    made = zero.engine_config(preset, micro_batch=2, accumulation=4, world_size=2, max_grad_norm=1.0, precision="bf16")
     assert made == json.loads((GOLDEN / f"{preset}.json").read_text())
 
 
 def test_none_is_no_engine() -> None:
-    assert zero.engine_config("none", micro_batch=1, accumulation=1, world_size=1, max_grad_norm=1, precision="fp32") is None
+    assert (
+        zero.engine_config("none", micro_batch=1, accumulation=1, world_size=1, max_grad_norm=1, precision="fp32")
+        is None
+    )
     assert zero.stage("none") == 0
 
 
