@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # uv looks where pip looks: a machine that offers a CPU build of torch there gets it, others get the CUDA build.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export HF_HUB_OFFLINE ?= 1
+# Without compiled bytecode every process that a run starts would spend half a minute importing.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
 .PHONY: help quickstart test test-all check unit bench constraints clean

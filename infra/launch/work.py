@@ -51,6 +51,26 @@ _RECORDED = (
 )
 
 
+class Inputs(Mapping[str, Path]):
+    """A step's inputs as read-only folders, each fetched and checked when it is first asked for."""
+
+    def __init__(self, spec: Spec, platform: Platform, root: Path) -> None:
+        self._spec, self._platform, self._root = spec, platform, root
+
+    def __getitem__(self, name: str) -> Path:
+        receipt, folder = self._spec.inputs[name], self._root / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            self._platform.cache.materialise(self._platform.store, receipt, folder)
+        return folder
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._spec.inputs)
+
+    def __len__(self) -> int:
+        return len(self._spec.inputs)
+
+
 @dataclass
 class Work(Generic[C]):
     """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`."""
@@ -146,7 +166,7 @@ def _run(
 ) -> Receipt:
     out = scratch / "out"
     out.mkdir()
-    inputs = {name: scratch / "inputs" / name for name in spec.inputs}
+    inputs = Inputs(spec, platform, scratch / "inputs")
     job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch)
     job.require_space(ROOM, "any work")
     job.beat("fetching")
@@ -154,9 +174,6 @@ def _run(
     heart = threading.Thread(target=_keep_beating, args=(job, stop), daemon=True, name="heartbeat")
     heart.start()
     try:
-        for name, receipt in spec.inputs.items():
-            inputs[name].mkdir(parents=True)
-            platform.cache.materialise(platform.store, receipt, inputs[name])
         summary = work(job)
         job.beat("storing")
         return _commit(job, summary)

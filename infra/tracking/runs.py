@@ -1,6 +1,7 @@
 """Curves in MLflow, written while a run goes on; a server that is away costs curves for a while, never the run."""
 
 import logging
+import math
 import os
 import time
 
@@ -35,7 +36,7 @@ class Curve:
     def log(self, step: int, figures: dict[str, float]) -> None:
         """Send figures of a step, or keep them until the server answers again."""
         now = int(time.time() * 1000)
-        self._waiting += [Metric(name, value, now, step) for name, value in figures.items() if value == value]
+        self._waiting += [Metric(name, value, now, step) for name, value in figures.items() if math.isfinite(value)]
         if time.monotonic() >= self._not_before:
             self.flush()
 

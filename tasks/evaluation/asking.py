@@ -135,5 +135,9 @@ def explained(error: Exception, tasks: Path | None) -> LuthierError:
         return OutOfMemory("evaluation ran out of memory", value=text, remedy="lower evaluate.batch_size")
     if own and tasks is not None:
         place = f"{Path(own[-1].filename).relative_to(tasks)}:{own[-1].lineno}"
-        return BadTask(f"an evaluation task failed: {text}", place=place, remedy="mend it in evaluate.include_path")
+        return BadTask(
+            f"an evaluation task failed: {text}",
+            place=place,
+            remedy="it sees a copy of evaluate.include_path and nothing beside it",
+        )
     return Crashed(f"evaluation: {text}", place=f"{frames[-1].filename}:{frames[-1].lineno}")

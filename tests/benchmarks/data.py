@@ -22,6 +22,7 @@ from tasks.data.spool import Spool
 from tasks.data.templates import Template
 from tasks.data.tokens import load
 from tests import tiny
+from tests.benchmarks.figures import figure
 
 PAIRS = 7
 ROWS = 4000
@@ -48,12 +49,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         tokenizer = load(Path(sys.argv[1]) if len(sys.argv) > 1 else tiny.tokenizer(home / "tokenizer"))
-        say("P6.raw_ratio", raw_ratio(tokenizer, home), 0.9, "share", PAIRS)
+        figure("P6.raw_ratio", raw_ratio(tokenizer, home), target=0.9, better="higher", unit="share", n=PAIRS)
     lengths = np.clip(np.random.default_rng(0).lognormal(5.5, 0.8, 1_000_000), 8, 2048).astype(np.int64)
     bins = len(pack(lengths, 2048))
-    say("P7.fill", int(lengths.sum()) / (bins * 2048), 0.995, "share", 1)
+    figure("P7.fill", int(lengths.sum()) / (bins * 2048), target=0.995, better="higher", unit="share", n=1)
     seconds = [cpu(lambda: pack(lengths, 2048)) for _ in range(PAIRS)]
-    say("P7.plan_rows_per_s", len(lengths) / statistics.median(seconds), 1e6, "rows/s", PAIRS)
+    speed = len(lengths) / statistics.median(seconds)
+    figure("P7.plan_rows_per_s", speed, target=1e6, better="higher", unit="rows/s", n=PAIRS)
 
 
 def raw_ratio(tokenizer: Any, home: Path) -> float:
@@ -107,11 +109,6 @@ def cpu(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def say(figure: str, value: float, target: float, unit: str, n: int) -> None:
-    line = {"figure": figure, "value": round(value, 4), "target": target, "better": "higher", "unit": unit, "n": n}
-    print(json.dumps(line), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

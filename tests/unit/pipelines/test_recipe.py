@@ -16,7 +16,7 @@ def changed(tmp_path: Path, section: str, **fields: Any) -> Path:
     """The quickstart with some fields of a section changed, in a file of its own."""
     raw = yaml.safe_load(QUICKSTART.read_text())
     raw["data"]["train_files"] = [str(QUICKSTART.parent / "tickets" / "train.jsonl")]
-    raw["evaluate"]["include_path"] = str(QUICKSTART.parent / "tickets" / "tasks")
+    raw["evaluate"]["include_path"] = str(QUICKSTART.parent / "tickets")
     raw.setdefault(section, {}).update(fields)
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(raw))
