@@ -13,12 +13,17 @@ KEY = "0" * 64
 
 def stored(store: Store, files: dict[str, bytes], stage: str = "toy", key: str = KEY) -> Manifest:
     """Upload files as a new attempt; the manifest that would commit them."""
-    attempt = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(data)
-        entries = store.upload(Path(folder), layout.attempt(stage, key, attempt))
+        return of_folder(store, Path(folder), stage, key)
+
+
+def of_folder(store: Store, folder: Path, stage: str, key: str = KEY) -> Manifest:
+    """Upload a folder as a new attempt; the manifest that would commit it."""
+    attempt = uuid.uuid4().hex
+    entries = store.upload(folder, layout.attempt(stage, key, attempt))
     return Manifest(
         stage=stage,
         version=1,

@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 INSTRUCTION = "Triage this ticket as JSON."
 CATEGORIES = ("defect", "delivery", "billing", "return")
 URGENCIES = ("low", "normal", "high")
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # neither I nor O, which look like digits
 
 T = TypeVar("T")
 
@@ -22,7 +23,6 @@ class Wording(NamedTuple):
 
     products: list[str]
     names: list[str]
-    order_letters: str
     greetings: list[str]
     orders: list[str]
     issues: dict[str, list[str]]
@@ -41,22 +41,25 @@ def pick(rng: Random, items: list[T]) -> T:
 
 
 def ticket(rng: Random, wording: Wording, labels: dict[str, str]) -> str:
-    """A ticket's text: greeting, issue, order and urgency cue in one of three orders, signed."""
+    """A ticket's text: greeting, issue and order in either order, urgency cue, signed."""
     issue = pick(rng, wording.issues[labels["category"]]).format(product=labels["product"])
     order = pick(rng, wording.orders).format(order=labels["order"])
     cue = pick(rng, wording.cues[labels["urgency"]])
     greeting = pick(rng, wording.greetings)
-    layout = pick(rng, [[greeting, issue, order, cue], [greeting, order, issue, cue], [greeting, cue, issue, order]])
+    layout = pick(rng, [[greeting, issue, order, cue], [greeting, order, issue, cue]])
     parts = [part for part in layout if part] + [pick(rng, wording.names)]
     starts = [i == 0 or not parts[i - 1].endswith(",") for i in range(len(parts))]
     return " ".join(p[0].upper() + p[1:] if first else p for p, first in zip(parts, starts, strict=True))
 
 
-def rows(seed: int, count: int, wording: Wording) -> list[dict[str, str]]:
-    """`count` different tickets with their answers; categories and urgencies take turns, so that five rows show all."""
-    rng, seen, made = Random(seed), set[str](), list[dict[str, str]]()
+def rows(rng: Random, count: int, wording: Wording, taken: set[str]) -> list[dict[str, str]]:
+    """Tickets with their answers, under orders that are not `taken`, which they are afterwards.
+
+    Categories and urgencies take turns, so that any five rows show all of them.
+    """
+    made: list[dict[str, str]] = []
     while len(made) < count:
-        letters = pick(rng, list(wording.order_letters)) + pick(rng, list(wording.order_letters))
+        letters = pick(rng, list(LETTERS)) + pick(rng, list(LETTERS))
         labels = {
             "product": pick(rng, wording.products),
             "category": CATEGORIES[len(made) % len(CATEGORIES)],
@@ -64,28 +67,21 @@ def rows(seed: int, count: int, wording: Wording) -> list[dict[str, str]]:
             "order": f"{letters}-{1000 + int(rng.random() * 9000)}",
         }
         text = ticket(rng, wording, labels)
-        if labels["order"] not in seen:
-            seen.add(labels["order"])
-            made.append({"ticket": text, "expected": json.dumps(labels, separators=(",", ":"))})
+        if labels["order"] not in taken:
+            taken.add(labels["order"])
+            expected = json.dumps(labels, separators=(",", ":"))
+            made.append({"prompt": f"{INSTRUCTION}\n{text}", "ticket": text, "expected": expected})
     return made
 
 
-def train_rows() -> list[dict[str, list[dict[str, str]]]]:
-    """400 conversations of one question and its answer."""
-    return [
-        {
-            "messages": [
-                {"role": "user", "content": f"{INSTRUCTION}\n{row['ticket']}"},
-                {"role": "assistant", "content": row["expected"]},
-            ]
-        }
-        for row in rows(1, 400, wordings()[0])
-    ]
-
-
-def heldout_rows() -> list[dict[str, str]]:
-    """60 questions of the same kind, with the answer that is expected."""
-    return [{"prompt": f"{INSTRUCTION}\n{row['ticket']}", **row} for row in rows(2, 60, wordings()[1])]
+def conversation(row: dict[str, str]) -> dict[str, list[dict[str, str]]]:
+    """A row as one question and its answer."""
+    return {
+        "messages": [
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["expected"]},
+        ]
+    }
 
 
 def lines(items: list[dict[str, T]]) -> str:
@@ -94,9 +90,11 @@ def lines(items: list[dict[str, T]]) -> str:
 
 
 def write(folder: Path) -> None:
-    """train.jsonl and heldout.jsonl, the same bytes every time."""
-    (folder / "train.jsonl").write_text(lines(train_rows()))
-    (folder / "heldout.jsonl").write_text(lines(heldout_rows()))
+    """train.jsonl, 400 rows, and heldout.jsonl, 60 rows: the same bytes every time."""
+    rng, taken = Random(1), set[str]()
+    train, heldout = wordings()
+    (folder / "train.jsonl").write_text(lines([conversation(row) for row in rows(rng, 400, train, taken)]))
+    (folder / "heldout.jsonl").write_text(lines(rows(rng, 60, heldout, taken)))
 
 
 if __name__ == "__main__":

@@ -39,19 +39,11 @@ def test_accumulation_and_ranks_change_nothing(
     np.testing.assert_allclose(series, reference, atol=2e-5)
 
 
-def test_a_run_that_diverges_is_refused_and_stores_nothing(made: Bench) -> None:
+def test_weights_that_give_no_loss_are_refused_and_nothing_is_stored(tmp_path: Path) -> None:
+    here = bench(tmp_path, poisoned=True)
     with pytest.raises(BadTraining, match="not a number"):
-        made.train(
-            learning_rate=0.99,
-            tuning={"method": "full"},
-            max_grad_norm=1e9,
-            max_steps=40,
-            deepspeed="none",
-            training_args={"optim": "sgd", "adam_epsilon": 1e-30},
-            weight_decay=0.0,
-            lr_scheduler_type="constant",
-            warmup_steps=0,
-        )
+        here.train(deepspeed="none")
+    assert not here.platform.store.objects.list("stages/training/")
 
 
 RUN = """

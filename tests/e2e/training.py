@@ -1,23 +1,22 @@
 """A store with tiny weights and prepared data in it, for running the real training stage in tests."""
 
 import json
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from infra.launch.local import LocalLauncher
 from infra.settings import Platform
-from infra.storage import layout
 from infra.storage.cache import Cache
 from infra.storage.objects import LocalObjects
-from infra.storage.receipt import Manifest, Receipt, content_sha256
+from infra.storage.receipt import Receipt
 from infra.storage.store import Store
 from tasks.training import stage
 from tasks.training.config import TrainConfig
-from tests import tiny
+from tests import artifacts, tiny
 from tests.unit.tasks.training.prepared import random_rows, write
 
 
@@ -34,8 +33,8 @@ class Bench:
         return stage.run(TrainConfig.model_validate(config | fields), self.weights, self.dataset, self.platform)
 
 
-def bench(root: Path) -> Bench:
-    """A tiny Llama and 40 packed sequences of random rows."""
+def bench(root: Path, poisoned: bool = False) -> Bench:
+    """A tiny Llama and 40 packed sequences of random rows; poisoned: one of its weights is NaN."""
     store = Store(LocalObjects(root / "store"))
     platform = Platform(
         store, LocalLauncher(), Cache(root / "cache", 10**9), root, f"sqlite:///{root}/mlflow.db", 300.0
@@ -44,27 +43,17 @@ def bench(root: Path) -> Bench:
     prepared = root / "prepared"
     write(prepared / "train", rows[:80], [[2 * index, 2 * index + 1] for index in range(40)])
     write(prepared / "validation", rows[80:90], [[index] for index in range(10)])
-    return Bench(platform, commit(store, "weights", tiny.model(root / "model")), commit(store, "data", prepared))
+    model = tiny.model(root / "model")
+    if poisoned:
+        weights = load_file(model / "model.safetensors")
+        weights["model.norm.weight"][0] = np.nan
+        save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    return Bench(platform, commit(store, "weights", model), commit(store, "data", prepared))
 
 
 def commit(store: Store, name: str, folder: Path) -> Receipt:
     """Put a folder into a store as if a stage had made it."""
-    attempt = uuid.uuid4().hex
-    files = store.upload(folder, layout.attempt(name, "made-by-the-test", attempt))
-    manifest = Manifest(
-        stage=name,
-        version=1,
-        key="made-by-the-test",
-        attempt=attempt,
-        files=files,
-        content_sha256=content_sha256(name, files),
-        config={},
-        inputs={},
-        summary={},
-        versions={},
-        created="2026-01-01T00:00:00+00:00",
-    )
-    return store.receipt(store.commit(manifest))
+    return store.receipt(store.commit(artifacts.of_folder(store, folder, name)))
 
 
 def losses(bench: Bench, receipt: Receipt) -> "np.ndarray[Any, Any]":

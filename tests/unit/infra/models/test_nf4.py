@@ -7,6 +7,8 @@ from transformers import AutoModelForCausalLM
 from infra.models import nf4, tensors
 from tests import tiny
 
+pytestmark = pytest.mark.torch
+
 QUANTIZATION = {
     "load_in_4bit": True,
     "bnb_4bit_quant_type": "nf4",

@@ -13,6 +13,8 @@ from infra.errors import BadModel
 from infra.models import tensors
 from infra.models.tensors import Shape
 
+pytestmark = pytest.mark.torch
+
 MIXED = {
     "a": torch.arange(3, dtype=torch.int8),
     "b": torch.randn(2, 5, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(1)),

@@ -17,6 +17,8 @@ from tasks.base import stage, worker
 from tasks.base.config import BaseConfig
 from tests import jobs, tiny
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:

@@ -17,6 +17,8 @@ from tasks.data.templates import Rendered, Template
 from tasks.data.tokens import Encoder, Tokens, load
 from tests import tiny
 
+pytestmark = pytest.mark.torch
+
 TALK = [
     {"role": "system", "content": "Be short."},
     {"role": "user", "content": "What is a naïve 🦊?"},

@@ -14,6 +14,8 @@ from tasks.data import stage
 from tasks.data.config import DataConfig
 from tests import tiny
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:

@@ -17,6 +17,8 @@ from tasks.data import worker
 from tests import tiny
 from tests.unit.tasks.data.conftest import Made, Make
 
+pytestmark = pytest.mark.torch
+
 Write = Callable[..., Path]
 ROWS = tiny.rows(60)
 

@@ -12,6 +12,8 @@ from infra.storage.receipt import Receipt
 from tasks.evaluation import stage
 from tasks.evaluation.config import EvaluateConfig
 
+pytestmark = pytest.mark.torch
+
 
 def config(folder: Path, **fields: Any) -> EvaluateConfig:
     given = {"tasks": ["colours", "choices"], "include_path": str(folder), "trust_tasks": True, "dtype": "float32"}

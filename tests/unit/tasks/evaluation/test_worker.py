@@ -18,6 +18,8 @@ from tasks.evaluation.config import EvaluateConfig
 from tasks.evaluation.question import Answer, Progress, Question, read, write
 from tasks.evaluation.worker import outcome, watch
 
+pytestmark = pytest.mark.torch
+
 CONFIG = EvaluateConfig(tasks=["t"])
 
 

@@ -21,6 +21,8 @@ from tasks.registry.card import Card, render
 from tasks.registry.config import RegisterConfig
 from tests import jobs, tiny
 
+pytestmark = pytest.mark.torch
+
 GOLDEN = Path(__file__).parents[3] / "golden" / "model-card.md"
 CONFIG = RegisterConfig(name="tickets")
 CARD = Card(

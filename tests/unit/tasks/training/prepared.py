@@ -12,7 +12,7 @@ def write(folder: Path, rows: list[Row], bins: list[list[int]]) -> Path:
     np.array([token for tokens, _ in rows for token in tokens], "<u4").tofile(folder / "tokens.bin")
     np.array([weight for _, weights in rows for weight in weights], "<f2").tofile(folder / "weights.bin")
     np.save(folder / "offsets.npy", np.cumsum([0, *(len(tokens) for tokens, _ in rows)]))
-    np.savez(folder / "bins.npz", rows=np.array(sum(bins, [])), starts=np.cumsum([0, *(len(item) for item in bins)]))
+    np.savez(folder / "bins.npz", rows=np.concatenate(bins), starts=np.cumsum([0, *(len(item) for item in bins)]))
     return folder
 
 

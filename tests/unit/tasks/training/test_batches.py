@@ -1,6 +1,6 @@
 """The recipe alone decides which sequences make up a step; devices only share them."""
 
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,10 @@ from tasks.training.batches import MicroBatches, split, steps, stream
 def global_batches(sequences: int, total: int, batch: int, per_device: int, world: int) -> list[list[int]]:
     shape = split(batch, per_device, world)
     ranks = [list(MicroBatches(sequences, 7, total, shape, rank)) for rank in range(world)]
-    merged = [sum((ranks[rank][index] for rank in range(world)), []) for index in range(total * shape.accumulation)]
-    return [sum(merged[i : i + shape.accumulation], []) for i in range(0, len(merged), shape.accumulation)]
+    merged = [list(chain.from_iterable(micro)) for micro in zip(*ranks, strict=True)]
+    return [
+        list(chain.from_iterable(merged[i : i + shape.accumulation])) for i in range(0, len(merged), shape.accumulation)
+    ]
 
 
 @given(st.integers(1, 50), st.sampled_from([4, 8, 12, 24]), st.integers(1, 9), st.sampled_from([1, 2, 4]))

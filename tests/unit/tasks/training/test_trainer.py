@@ -13,6 +13,8 @@ from tasks.training.trainer import OnlySupervised
 from tests import tiny
 from tests.unit.tasks.training.prepared import random_rows, write
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:

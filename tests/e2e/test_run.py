@@ -1,0 +1,99 @@
+"""`luthier run` as a user types it: a whole run, the same again, a changed merge; and a run that was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e import recipes
+from tests.e2e.servers import BIN
+
+STAGES = ("tokenizer", "weights", "data", "training", "merging", "evaluation", "gate", "registry")
+
+
+def luthier(home: Path, recipe: Path, *more: str) -> "subprocess.Popen[str]":
+    """The command in a process of its own, its output in `home`/log."""
+    home.mkdir(exist_ok=True)
+    with (home / "log").open("a") as log:
+        return subprocess.Popen(
+            [str(BIN / "luthier"), "run", str(recipe), *more],
+            env={**os.environ, "LUTHIER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+
+
+def finish(running: "subprocess.Popen[str]", home: Path) -> str:
+    """Wait for its end, which must be a good one; everything said so far."""
+    status = running.wait(timeout=400)
+    said = (home / "log").read_text()
+    assert status == 0, said[-6000:]
+    return said
+
+
+def worked(home: Path) -> dict[str, int]:
+    """How many workers each stage has started."""
+    jobs = home / "store" / "jobs"
+    return {stage: len(list((jobs / stage).glob("*/*/spec.json"))) for stage in STAGES}
+
+
+def summary(home: Path, stage: str) -> dict[str, object]:
+    """The summary of a stage's only manifest."""
+    (manifest,) = (home / "store" / "stages" / stage).glob("*/MANIFEST.json")
+    found: dict[str, object] = json.loads(manifest.read_text())["summary"]
+    return found
+
+
+def test_a_whole_run_then_nothing_is_done_twice_and_a_new_merge_redoes_only_what_follows(tmp_path: Path) -> None:
+    recipe, home = recipes.write(tmp_path / "project"), tmp_path / "home"
+    said = finish(luthier(home, recipe), home)
+    once = dict.fromkeys(STAGES, 1) | {"evaluation": 2}
+    assert worked(home) == once
+    assert "tiny-tickets version 1" in said
+    assert summary(home, "registry")["promoted"] is True
+
+    finish(luthier(home, recipe), home)
+    assert worked(home) == once | {"registry": 2}  # it reconciles MLflow in every run
+
+    finish(
+        luthier(home, recipe, "--set", "merge.base=original", "--set", "merge.max_kl=5", "--set", "merge.min_top1=0"),
+        home,
+    )
+    assert worked(home) == once | {"merging": 2, "evaluation": 3, "gate": worked(home)["gate"], "registry": 3}
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_training_leaves_no_orphan_and_the_same_command_finishes_it(tmp_path: Path) -> None:
+    recipe, home = recipes.write(tmp_path / "project", train={"max_steps": 60, "save_steps": 5}), tmp_path / "home"
+    victim = luthier(home, recipe)
+    checkpoints = home / "store" / "stages" / "training"
+    wait_until(lambda: any(checkpoints.rglob("COMMIT.json")), victim)
+    below = psutil.Process(victim.pid).children(recursive=True)
+    assert len(below) >= 4  # worker, torchrun, two ranks
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert [process for process in alive if "tasks." in " ".join(process.cmdline())] == []
+    for process in alive:  # Prefect's own embedded server is not ours to watch
+        process.kill()
+
+    finish(luthier(home, recipe), home)
+    assert worked(home) == dict.fromkeys(STAGES, 1) | {"training": 2, "evaluation": 2}
+    trained = summary(home, "training")
+    assert str(trained["resumed_from"]).startswith("checkpoint-")
+    assert trained["steps"] == 60
+
+
+def wait_until(condition: object, running: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 300
+    while not condition():  # type: ignore[operator]
+        assert running.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
