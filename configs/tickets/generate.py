@@ -12,8 +12,7 @@ from typing import NamedTuple, TypeVar
 HERE = Path(__file__).parent
 INSTRUCTION = "Triage this ticket as JSON."
 CATEGORIES = ("defect", "delivery", "billing", "return")
-URGENCIES = ("low", "normal", "high")
-LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # neither I nor O, which look like digits
+URGENCIES = ("later", "soon", "urgent")
 
 T = TypeVar("T")
 
@@ -59,12 +58,11 @@ def rows(rng: Random, count: int, wording: Wording, taken: set[str]) -> list[dic
     """
     made: list[dict[str, str]] = []
     while len(made) < count:
-        letters = pick(rng, list(LETTERS)) + pick(rng, list(LETTERS))
         labels = {
             "product": pick(rng, wording.products),
             "category": CATEGORIES[len(made) % len(CATEGORIES)],
             "urgency": URGENCIES[len(made) % len(URGENCIES)],
-            "order": f"{letters}-{1000 + int(rng.random() * 9000)}",
+            "order": str(10000 + int(rng.random() * 90000)),
         }
         text = ticket(rng, wording, labels)
         if labels["order"] not in taken:
