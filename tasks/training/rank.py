@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainingArguments
+from transformers import TrainingArguments, set_seed
 
 from infra.errors import BadRecipe, LuthierError, OutOfMemory
 from infra.frozen import Frozen, canonical
@@ -73,6 +73,7 @@ def train(job: RankJob) -> None:
         raise BadRecipe("fp16 needs a GPU", place="train.fp16", value=True, remedy="set bf16: true or neither (fp32)")
     dataset = Sequences(Path(job.dataset) / "train")
     arguments, run = _arguments(job, len(dataset), use_cpu=not on_gpu)
+    set_seed(config.seed)  # the Trainer seeds too, but only after the adapter has drawn its first weights
     model = loading.load(config, Path(job.weights), run.device)
     trainer = WeightedTrainer(
         model=model,

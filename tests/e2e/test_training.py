@@ -51,7 +51,7 @@ import sys
 from pathlib import Path
 from tests.e2e.training import bench, losses
 made = bench(Path(sys.argv[1]))
-receipt = made.train(max_steps=12, save_steps=3, deepspeed="zero2", num_processes=2, train_batch_size=4)
+receipt = made.train(max_steps=80, save_steps=5, deepspeed="zero2", num_processes=2, train_batch_size=4)
 print(receipt.content_sha256, receipt.summary["resumed_from"], losses(made, receipt).tolist())
 """
 
@@ -66,7 +66,7 @@ def test_kill_nine_of_the_flow_in_training_leaves_no_orphan_and_the_rerun_is_exa
     undisturbed, _ = launched(tmp_path / "a").communicate(timeout=300)
     victim = launched(tmp_path / "b")
     commits = tmp_path / "b" / "store" / "stages" / "training"
-    wait_until(lambda: any(commits.rglob("00000003-*/COMMIT.json")), 200)
+    wait_until(lambda: any(commits.rglob("COMMIT.json")), 200)
     below = psutil.Process(victim.pid).children(recursive=True)
     assert len(below) >= 4  # worker, torchrun, two ranks
     os.kill(victim.pid, signal.SIGKILL)
