@@ -101,6 +101,8 @@ def save(trainer: WeightedTrainer, job: RankJob) -> None:
         adapter = out / "adapter_config.json"
         if adapter.exists():
             named = json.loads(adapter.read_text()) | {"base_model_name_or_path": f"sha256:{job.weights_sha256}"}
+            if isinstance(named["target_modules"], list):
+                named["target_modules"].sort()  # peft writes a set: another order in every process
             adapter.write_text(json.dumps(named, indent=2, sort_keys=True))
         (out / "training.json").write_bytes(canonical(_facts(job.config)))
         # The Trainer keeps this list in its checkpoints, so a resumed run tells the whole story.
