@@ -62,5 +62,5 @@ Look:
   Prefect   PREFECT_HOME={os.environ.get("PREFECT_HOME", "")} prefect server start
 Next:
   luthier plan {recipe}                      what is committed, and under which keys
-  luthier run {recipe} --set merge.base=original   only the merge and what follows it runs again
+  luthier run {recipe} --set merge.dtype=float32   only the merge and what follows it runs again
   docs/architecture.md                       how a run is put together"""

@@ -66,7 +66,13 @@ def test_a_whole_run_then_nothing_is_done_twice_and_a_new_merge_redoes_only_what
         luthier(home, recipe, "--set", "merge.base=original", "--set", "merge.max_kl=5", "--set", "merge.min_top1=0"),
         home,
     )
-    assert worked(home) == once | {"merging": 2, "evaluation": 3, "gate": worked(home)["gate"], "registry": 3}
+    now = worked(home)
+    assert now.pop("gate") in (1, 2)  # equal scores need no new verdict
+    assert now == {stage: count for stage, count in once.items() if stage != "gate"} | {
+        "merging": 2,
+        "evaluation": 3,
+        "registry": 3,
+    }
 
 
 @pytest.mark.slow
