@@ -49,7 +49,11 @@ class Versions:
     def point(self, name: str, alias: str, version: int) -> None:
         """Move an alias: the commit point of a registration."""
         with self._answers():
-            self._client.set_registered_model_alias(name, alias, str(version))
+            try:
+                self._client.set_registered_model_alias(name, alias, str(version))
+            except MlflowException:
+                # MLflow looks, then inserts: of two that set a new alias at once one is refused, and now finds the row.
+                self._client.set_registered_model_alias(name, alias, str(version))
 
     def ensure_run(self, run_id: str | None, experiment: str, content: str) -> str:
         """The run that figures belong to: the given one where the server still has it, else one found by content, or
@@ -57,8 +61,7 @@ class Versions:
         with self._answers():
             if run_id and self._has_run(run_id):
                 return run_id
-            known = self._client.get_experiment_by_name(experiment)
-            at = known.experiment_id if known else self._client.create_experiment(experiment)
+            at = self._ensure_experiment(experiment)
             runs = self._client.search_runs([at], f"tags.`{CONTENT}` = '{content}'", max_results=1)
             if runs:
                 return str(runs[0].info.run_id)
@@ -80,6 +83,14 @@ class Versions:
         except MlflowException as error:
             if error.error_code != _EXISTS:
                 raise
+
+    def _ensure_experiment(self, name: str) -> str:
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != _EXISTS:
+                raise
+            return str(self._client.get_experiment_by_name(name).experiment_id)
 
     def _find(self, name: str, source: str, content: str) -> list[ModelVersion]:
         # The same content at another source is another version: the older place may be gone.

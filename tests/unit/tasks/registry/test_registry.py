@@ -1,14 +1,18 @@
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
+import sqlalchemy
 import torch
 from mlflow import MlflowClient
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 from transformers import AutoModelForCausalLM
 
 from infra.errors import Unreachable
@@ -214,6 +218,22 @@ def test_two_at_once_make_one_version_and_the_alias(run: Run) -> None:
     (version,) = run.client.search_model_versions("name = 'raced'")
     assert told == [str(version.version)] * 2
     assert run.client.get_model_version_by_alias("raced", "candidate").version == version.version
+
+
+def test_an_alias_set_by_another_between_the_look_and_the_write(run: Run) -> None:
+    versions = Versions(run.on.tracking_uri)
+    number = versions.ensure("raced", "file:///somewhere", {CONTENT: "c" * 64}, None, "card")
+
+    @sqlalchemy.event.listens_for(Session, "before_flush", once=True)
+    def the_other(*_: object) -> None:
+        with closing(sqlite3.connect(run.room / "mlflow.db")) as database, database:
+            columns = "(workspace, name, alias, version)"
+            database.execute(
+                f"insert into registered_model_aliases {columns} values ('default', 'raced', 'candidate', 7)"
+            )
+
+    versions.point("raced", "candidate", number)
+    assert run.client.get_model_version_by_alias("raced", "candidate").version == number
 
 
 def test_a_later_creator_deletes_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
