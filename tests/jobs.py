@@ -30,9 +30,10 @@ def keep(
     summary: Summary | None = None,
     inputs: dict[str, Receipt] | None = None,
     config: dict[str, Any] | None = None,
+    key: str = "",
 ) -> Receipt:
-    """Commit a folder as a stage's artifact."""
-    key, attempt = uuid.uuid4().hex * 2, uuid.uuid4().hex
+    """Commit a folder as a stage's artifact, under a key of its own where none is given."""
+    key, attempt = key or uuid.uuid4().hex * 2, uuid.uuid4().hex
     files = on.store.upload(folder, layout.attempt(stage, key, attempt))
     manifest = Manifest(
         stage=stage,
@@ -50,10 +51,10 @@ def keep(
     return on.store.receipt(on.store.commit(manifest))
 
 
-def job(on: Platform, stage: str, config: Frozen, inputs: dict[str, Receipt]) -> Work[Any]:
+def job(on: Platform, stage: str, config: Frozen, inputs: dict[str, Receipt], key: str = "0" * 64) -> Work[Any]:
     """What a worker is handed: inputs materialised, an empty `out`."""
     room = on.home / "work" / uuid.uuid4().hex
-    spec = Spec(stage=stage, version=1, key="0" * 64, attempt="a", config=config.model_dump(mode="json"), inputs=inputs)
+    spec = Spec(stage=stage, version=1, key=key, attempt="a", config=config.model_dump(mode="json"), inputs=inputs)
     folders = {name: on.cache.materialise(on.store, receipt, room / name) for name, receipt in inputs.items()}
     (room / "out").mkdir(parents=True)
     return Work(config, folders, spec, on, room / "out", room)

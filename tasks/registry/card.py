@@ -1,5 +1,6 @@
 """The model card: what a person wants to know before using the model, from the records of the run."""
 
+import yaml
 from pydantic import JsonValue
 
 from infra.frozen import Frozen
@@ -9,11 +10,13 @@ Scores = dict[str, dict[str, float]]
 
 
 class Card(Frozen):
-    """Everything that the card says. `uri` is where the model lies, `weights` and the like are summaries of stages."""
+    """Everything that the card says. `uri` is where the model lies, `weights` and the like are summaries of stages;
+    `base_model` is the base's id on the hub, where it has one."""
 
     name: str
     alias: str
     base: str
+    base_model: str = ""
     base_sha256: str
     uri: str
     promote: bool
@@ -28,8 +31,44 @@ class Card(Frozen):
 
 
 def render(card: Card) -> str:
-    """The card as markdown, ending in a newline."""
-    parts = [_head(card), _scores(card), _making(card), _use(card), _lineage(card)]
+    """The card in the registry as markdown, ending in a newline."""
+    version = f"{card.name}@{card.alias}" if card.promote else f"{card.name}/<the number of this version>"
+    fetch = f"""The model lies at `{card.uri}`; its folder `model/` is complete by itself. This fetches and checks it:
+
+```sh
+luthier pull {version} {card.name}
+```
+
+{_snippets(card.name)}
+
+```python
+import mlflow
+
+mlflow.transformers.load_model("models:/{version}")
+```"""
+    return _page(card, fetch)
+
+
+def readme(card: Card, at: str, adapter_of: str = "") -> str:
+    """The card of a copy, with the front matter that model hubs read; `at` is what loads it: a folder or a hub id.
+
+    It names no place of ours. With `adapter_of` the copy is an adapter, to be loaded on that base.
+    """
+    front: dict[str, JsonValue] = {
+        "library_name": "peft" if adapter_of else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["luthier", *([card.training["method"]] if card.training.get("method") else [])],
+    }
+    if card.weights.get("license"):
+        front["license"] = str(card.weights["license"]).lower()
+    if card.base_model:
+        front["base_model"] = card.base_model.partition("@")[0]
+    use = _adapter_snippet(at, adapter_of) if adapter_of else _snippets(at)
+    return f"---\n{yaml.safe_dump(front, sort_keys=True)}---\n\n" + _page(card, use)
+
+
+def _page(card: Card, use: str) -> str:
+    parts = [_head(card), _scores(card), _making(card), f"## How to use it\n\n{use}", _lineage(card)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,27 +119,39 @@ def _making(card: Card) -> str:
     )
 
 
-def _use(card: Card) -> str:
-    version = f"@{card.alias}" if card.promote else "/<the number of this version>"
-    return f"""## How to use it
-
-The model lies at `{card.uri}`; its folder `model/` is complete by itself.
+def _snippets(at: str) -> str:
+    """How transformers and vLLM load and ask the model; `at` is a folder or a hub id."""
+    return f"""With transformers:
 
 ```python
-from transformers import pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-generate = pipeline("text-generation", model="model/")
-generate([{{"role": "user", "content": "…"}}], max_new_tokens=256)
+tokenizer = AutoTokenizer.from_pretrained("{at}")
+model = AutoModelForCausalLM.from_pretrained("{at}", dtype="auto", device_map="auto")
+messages = [{{"role": "user", "content": "…"}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+answer = model.generate(**inputs.to(model.device), max_new_tokens=256)
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```
+
+With vLLM, as a server that speaks OpenAI's protocol:
 
 ```sh
-vllm serve model/
-```
+vllm serve {at} --served-model-name tuned
+curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+  -d '{{"model": "tuned", "messages": [{{"role": "user", "content": "…"}}], "max_tokens": 256}}'
+```"""
+
+
+def _adapter_snippet(at: str, base: str) -> str:
+    return f"""These are the adapter's weights alone. They belong on {base}.
 
 ```python
-import mlflow
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
-mlflow.transformers.load_model("models:/{card.name}{version}")
+base = AutoModelForCausalLM.from_pretrained("<a folder with that base>", dtype="auto", device_map="auto")
+model = PeftModel.from_pretrained(base, "{at}")
 ```"""
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from infra.launch.work import Summary, Work, main
 from infra.storage.receipt import Manifest, Receipt
-from infra.tracking.versions import CONTENT, Versions
+from infra.tracking.versions import CONTENT, REGISTRATION, Versions
 from tasks.registry.card import Card, Figures, Scores, render
 from tasks.registry.config import RegisterConfig
 
@@ -21,12 +21,13 @@ def work(job: Work[RegisterConfig]) -> Summary:
     card = describe(job)
     text = render(card)
     (job.out / "card.md").write_text(text, encoding="utf-8")
+    (job.out / "card.json").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     job.beat("registering")
     versions = Versions(job.platform.tracking_uri)
     trained = job.receipt("adapter").summary.get("mlflow_run_id")
     run_id = versions.ensure_run(str(trained or ""), f"luthier/{config.name}", model.content_sha256)
     versions.record(run_id, figures(card), int(time.time() * 1000))
-    number = versions.ensure(config.name, model.uri, tags(card, model), run_id, text)
+    number = versions.ensure(config.name, model.uri, tags(card, model, job.spec.key), run_id, text)
     if card.promote:
         versions.point(config.name, config.alias, number)
     alias = config.alias if card.promote else None
@@ -45,6 +46,7 @@ def describe(job: Work[RegisterConfig]) -> Card:
         name=job.config.name,
         alias=job.config.alias,
         base=_base_name(origin),
+        base_model=_hub_id(origin),
         base_sha256=weights.content_sha256,
         uri=job.receipt("model").uri,
         promote=verdict["promote"],
@@ -64,6 +66,12 @@ def _base_name(origin: Manifest) -> str:
     return PurePosixPath(str(origin.config.get("model_name_or_path", "unknown"))).name
 
 
+def _hub_id(origin: Manifest) -> str:
+    # A path in a recipe is absolute once resolved, so two parts without a root are an id on the hub.
+    path = str(origin.config.get("model_name_or_path", ""))
+    return path if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", path, re.ASCII) else ""
+
+
 def _lines(value: JsonValue) -> list[str]:
     return [str(line) for line in value] if isinstance(value, list) else []
 
@@ -73,11 +81,14 @@ def _scores(receipt: Receipt) -> Scores:
     return found if isinstance(found, dict) else {}
 
 
-def tags(card: Card, model: Receipt) -> dict[str, str]:
-    """What a version can be found by: its content, that of everything it came from, and the verdict."""
+def tags(card: Card, model: Receipt, registration: str) -> dict[str, str]:
+    """What a version can be found by: its content, that of everything it came from, the verdict, and the key of its
+    registration, which leads to everything else that the store has about it."""
     lineage = {f"luthier.{name}_sha256": sha for name, sha in card.lineage.items() if name != "model"}
     return {
         CONTENT: model.content_sha256,
+        REGISTRATION: registration,
+        "luthier.base": card.base,
         "luthier.base_sha256": card.base_sha256,
         "luthier.verdict": "promote" if card.promote else "hold",
         **lineage,

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from infra.errors import BadRecipe
+from tasks.training import zero
 from tasks.training.config import TrainConfig
 from tasks.training.methods import Full, Lora
 
@@ -24,7 +25,8 @@ def load(config: TrainConfig, weights: Path, device: torch.device) -> Any:
         weights,
         dtype=dtype,
         quantization_config=_four_bit(dtype) if config.tuning.load_in_4bit else None,
-        device_map={"": device} if config.tuning.load_in_4bit else None,
+        # ZeRO-3 places the weights itself and refuses a map.
+        device_map={"": device} if config.tuning.load_in_4bit and zero.stage(config.deepspeed) < 3 else None,
     )
     model.config.use_cache = False
     if isinstance(config.tuning, Lora):

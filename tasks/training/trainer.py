@@ -65,6 +65,13 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
         self.tokens_seen += self.tokens_last
         return both[0].float()
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # ZeRO-3 gathers a tied weight once for each of its names, and the copies no longer show that they are one.
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        if state_dict is not None:
+            state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
+
     def compute_loss(
         self,
         model: Any,

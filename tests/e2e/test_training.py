@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from infra.errors import BadTraining
-from tests.e2e.training import Bench, bench, losses
+from tests.e2e.training import Bench, bench, losses, weights
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,29 @@ def test_accumulation_and_ranks_change_nothing(
     here = bench(tmp_path)  # a store of its own: equal keys would find the other split's result
     series = losses(here, here.train(train_batch_size=8, deepspeed=engine, **split))
     np.testing.assert_allclose(series, reference, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_zero3_trains_and_saves_what_zero2_does(tmp_path: Path, method: str) -> None:
+    made = {engine: bench(tmp_path / engine) for engine in ("zero2", "zero3")}
+    receipts = {
+        engine: here.train(tuning={"method": method}, deepspeed=engine, num_processes=2, train_batch_size=4)
+        for engine, here in made.items()
+    }
+    of_zero2, of_zero3 = (losses(made[engine], receipt) for engine, receipt in receipts.items())
+    np.testing.assert_allclose(of_zero3, of_zero2, atol=2e-5)
+    saved = [weights(made[engine], receipt) for engine, receipt in receipts.items()]
+    assert saved[0].keys() == saved[1].keys()
+    for name, tensor in saved[0].items():
+        np.testing.assert_allclose(saved[1][name], tensor, atol=2e-5, err_msg=name)
+
+
+def test_checkpointing_of_activations_changes_nothing(
+    tmp_path: Path, reference: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+) -> None:
+    here = bench(tmp_path)
+    receipt = here.train(train_batch_size=8, per_device_train_batch_size=8, deepspeed="none", gradient_checkpointing=True)
+    np.testing.assert_allclose(losses(here, receipt), reference, atol=2e-5)
 
 
 def test_weights_that_give_no_loss_are_refused_and_nothing_is_stored(tmp_path: Path) -> None:

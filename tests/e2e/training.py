@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 
 from infra.launch.local import LocalLauncher
 from infra.settings import Platform
@@ -60,3 +60,10 @@ def losses(bench: Bench, receipt: Receipt) -> "np.ndarray[Any, Any]":
     """The loss of every step, from the artifact."""
     history = json.loads(bench.platform.store.read(receipt, "log_history.json"))
     return np.array([line["loss"] for line in history if "loss" in line])
+
+
+def weights(bench: Bench, receipt: Receipt) -> "dict[str, np.ndarray[Any, Any]]":
+    """Every tensor that a training saved."""
+    store = bench.platform.store
+    files = [file.path for file in store.manifest(receipt).files if file.path.endswith(".safetensors")]
+    return {name: value for file in files for name, value in load(store.read(receipt, file)).items()}
