@@ -42,13 +42,15 @@ class LocalLauncher:
         log.parent.mkdir(parents=True, exist_ok=True)
         mark = uuid.uuid4().hex
         own = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", MARK: mark}
+        # Threads that spin while they wait take the cores from each other: a merge took 230 s instead of 45 s.
+        gentle = {"OMP_WAIT_POLICY": "passive"}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, spec],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | environment | own,
+                env=gentle | os.environ | environment | own,
                 start_new_session=True,
             )
         return LocalJob(process, mark)

@@ -45,3 +45,12 @@ def roundtrip(weight: torch.Tensor, quantization: Mapping[str, Any]) -> torch.Te
         quant_storage=config.bnb_4bit_quant_storage,
     ).to(device)
     return dequantize_4bit(packed.data, packed.quant_state).to(weight.device)
+
+
+def as_loaded(model: Any) -> Any:
+    """The model, its 4-bit layers kept in training mode: in the other, bitsandbytes repacks their weights on the CPU at
+    the first forward pass, which a later training step reads as garbage, and then computes more slowly."""
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.train()
+    return model

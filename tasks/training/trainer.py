@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from infra.errors import BadTraining
+from infra.models.nf4 import as_loaded
 from tasks.training.batches import MicroBatches, Split
 from tasks.training.sequences import Sequences, collate
 
@@ -102,10 +103,7 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
             return {}
         model = self.model_wrapped
         model.eval()
-        for module in model.modules():
-            # bitsandbytes repacks 4-bit weights on the CPU at the first forward in eval mode.
-            if type(module).__name__ == "Linear4bit":
-                module.train()
+        as_loaded(model)
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         world, rank = self.args.world_size, self.args.process_index
         for first in range(0, len(self._validation), world):
