@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from infra.errors import BadRecipe
 from infra.frozen import Frozen
 from infra.storage.sources import resolve
-from tasks.base.config import BaseConfig
+from tasks.base.config import HUB_ID, BaseConfig
 from tasks.data.config import DataConfig
 from tasks.evaluation.config import EvaluateConfig
 from tasks.gate.config import GateConfig
@@ -131,6 +131,8 @@ def _resolve_files(raw: dict[str, Any], folder: Path) -> None:
         if not isinstance(values, dict):
             continue
         value = values.get(field)
+        if field == "model_name_or_path" and HUB_ID.fullmatch(str(value)) and not (folder / str(value)).exists():
+            continue
         if isinstance(value, str):
             values[field] = resolve(value, folder)
         elif isinstance(value, list):

@@ -3,16 +3,21 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.frozen import Frozen, NotInKey
+
+HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 class BaseConfig(Frozen):
     """The model that is tuned. Its content goes into the key by hash, so a moved folder is the same base."""
 
     model_name_or_path: Annotated[str, NotInKey()] = Field(
-        description="a folder in Hugging Face layout, a .gguf file, or package://module/file.gguf; absolute once resolved"
+        description="an id on the hub, a folder in Hugging Face layout, a .gguf file, or package://module/file.gguf"
+    )
+    revision: Annotated[str | None, NotInKey()] = Field(
+        default=None, description="of a hub id: a commit, or a branch or tag, which is resolved to its commit; main"
     )
     sha256: Annotated[str | None, NotInKey()] = Field(
         default=None, description="the hash that a .gguf file must have; another one is refused"
@@ -23,6 +28,19 @@ class BaseConfig(Frozen):
     dtype: Literal["bfloat16", "float32", "float16"] = Field(
         default="bfloat16", description="the dtype that the weights are stored in"
     )
+
+    @property
+    def is_hub_id(self) -> bool:
+        """Whether the model is organisation/name on a hub. Paths are absolute once a recipe is loaded."""
+        return bool(HUB_ID.fullmatch(self.model_name_or_path))
+
+    @model_validator(mode="after")
+    def _hub_or_file(self) -> "BaseConfig":
+        if self.revision is not None and not self.is_hub_id:
+            raise ValueError("base.revision is for an id on the hub; a file or folder is pinned by its content")
+        if self.sha256 is not None and self.is_hub_id:
+            raise ValueError("base.sha256 is for a .gguf file; pin a model on the hub by base.revision")
+        return self
 
     @field_validator("sha256")
     @classmethod

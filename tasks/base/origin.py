@@ -82,14 +82,22 @@ def weight_files(path: Path) -> list[Path]:
 
 def shards(folder: Path) -> list[Path]:
     """The safetensors files of a folder: those that the index names, or the single one."""
-    if (folder / INDEX).is_file():
-        names = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-    else:
-        names = [SINGLE]
+    paths = [folder / name for name in shard_names(folder)]
+    for path in paths:
+        if not path.is_file():
+            raise _no_weights(folder, path.name)
+    return paths
+
+
+def shard_names(folder: Path) -> list[str]:
+    """What the weights' files are called: as the index says, or the one name that needs no index."""
+    if not (folder / INDEX).is_file():
+        return [SINGLE]
+    names = sorted(set(map(str, read_json(folder / INDEX).get("weight_map", {}).values())))
     for name in names:
-        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
-            raise _no_weights(folder, str(name))
-    return [folder / name for name in names]
+        if Path(name).name != name:
+            raise _no_weights(folder, name)
+    return names
 
 
 def _no_weights(folder: Path, name: str) -> BadModel:

@@ -1,23 +1,33 @@
 """Pin a base model: its tokenizer and its weights become two artifacts, so that data needs no weights."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
-from tasks.base import origin
+from tasks.base import hub, origin
 from tasks.base.config import BaseConfig
 
 
 def tokenizer_step(config: BaseConfig) -> Step:
-    """The tokenizer with its chat template: depends on the model's text files, or on the GGUF file."""
-    pinned = origin.pin(origin.tokenizer_files(origin.locate(config)))
-    return Step("tokenizer", 1, config, material={"files": pinned}, folder="base")
+    """The tokenizer with its chat template: depends on the model's text files, on the GGUF file, or on a commit."""
+    return _step("tokenizer", config, origin.tokenizer_files)
 
 
 def weights_step(config: BaseConfig) -> Step:
     """Weights as safetensors, config and licence; BadModel for what must not or cannot be loaded."""
-    pinned = origin.pin(origin.weight_files(origin.locate(config)))
-    return Step("weights", 1, config, material={"files": pinned}, folder="base")
+    return _step("weights", config, origin.weight_files)
+
+
+def _step(what: str, config: BaseConfig, files: Callable[[Path], list[Path]]) -> Step:
+    if config.is_hub_id:
+        # A commit is content, and its files need not be on the machine that plans.
+        at = hub.commit(config.model_name_or_path, config.revision or "main")
+        pinned = config.model_copy(update={"revision": at})
+        return Step(what, 1, pinned, material={"hub": [config.model_name_or_path, at]}, folder="base")
+    return Step(what, 1, config, material={"files": origin.pin(files(origin.locate(config)))}, folder="base")
 
 
 def tokenizer(config: BaseConfig, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:

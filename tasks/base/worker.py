@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from infra.errors import BadModel
 from infra.launch.work import Summary, Work, main
 from infra.models import tensors
-from tasks.base import gguf, origin
+from tasks.base import gguf, hub, origin
 from tasks.base.config import BaseConfig
 from tasks.base.origin import PLACE
 
@@ -29,11 +29,19 @@ PROBE = "Zażółć gęślą jaźń: 3 tickets, 你好, <|im_end|>\n\tnext"
 
 def work(job: Work[BaseConfig]) -> Summary:
     """The stage's name says which of the two is wanted."""
-    path = origin.locate(job.config)
+    path = _fetched(job) if job.config.is_hub_id else origin.locate(job.config)
     with gguf.read_once():
         if job.spec.stage == "tokenizer":
             return make_tokenizer(job, path)
         return make_weights(job, path)
+
+
+def _fetched(job: Work[BaseConfig]) -> Path:
+    def told(name: str, number: int, count: int) -> None:
+        job.beat(f"fetching {name}", number, count)
+
+    at = str(job.config.revision)
+    return hub.fetch(job.config.model_name_or_path, at, weights=job.spec.stage == "weights", on_file=told)
 
 
 def make_tokenizer(job: Work[BaseConfig], path: Path) -> Summary:
@@ -98,7 +106,8 @@ def make_weights(job: Work[BaseConfig], path: Path) -> Summary:
     """Safetensors in the wanted dtype, config.json and generation_config.json, licence files, source.json."""
     job.beat("reading the weights")
     licence = _from_gguf(job, path) if path.is_file() else _from_folder(job, path)
-    for file in origin.licence_files(path):
+    card = path / "README.md"
+    for file in [*origin.licence_files(path), *([card] if card.is_file() else [])]:
         shutil.copyfile(file, job.out / file.name)
     _write_source(job, origin.weight_files(path), licence)
     stored = tensors.open_folder(job.out).values()
@@ -163,7 +172,10 @@ def _licence_of_card(card: Path) -> str | None:
 def _write_source(job: Work[BaseConfig], files: list[Path], licence: str | None) -> None:
     sizes = {file.name: origin.hash_of(file) for file in files}
     entries: list[JsonValue] = [{"name": name, "size": size, "sha256": sha} for name, (size, sha) in sizes.items()]
-    _write_json(job.out / "source.json", {"files": entries, "license": job.config.license or licence})
+    source: dict[str, JsonValue] = {"files": entries, "license": job.config.license or licence}
+    if job.config.is_hub_id:
+        source |= {"hub": job.config.model_name_or_path, "revision": job.config.revision}
+    _write_json(job.out / "source.json", source)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -44,7 +44,7 @@ class TrainConfig(Frozen):
     bf16: bool = True
     fp16: bool = Field(False, description="with loss scaling; needs a GPU")
     deepspeed: Preset | dict[str, JsonValue] = Field(
-        "zero2", description="none, zero2, zero3, or the path or content of a DeepSpeed JSON"
+        "zero2", description="a preset, or the path or content of a DeepSpeed JSON"
     )
     gradient_checkpointing: Annotated[bool, NotInKey()] = Field(False, description="less memory, about 25 % slower")
     num_processes: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: one a GPU, else one")

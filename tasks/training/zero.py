@@ -1,21 +1,23 @@
 """A preset's name → the dict that DeepSpeed reads (Rajbhandari et al. 2020: what ZeRO shards at each stage)."""
 
+import copy
 from typing import Any, Literal
 
 from pydantic import JsonValue
 
-Preset = Literal["none", "zero2", "zero3"]
+Preset = Literal["none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"]
+
+_COMMON = {"overlap_comm": True, "contiguous_gradients": True, "reduce_bucket_size": 50_000_000}
+# Without gathering ZeRO-3 saves empty weights.
+_ZERO3 = {"stage": 3, **_COMMON, "stage3_gather_16bit_weights_on_model_save": True}
+_ON_HOST = {"device": "cpu", "pin_memory": True}
 
 STAGES: dict[str, dict[str, Any]] = {
-    "zero2": {"stage": 2, "overlap_comm": True, "contiguous_gradients": True, "reduce_bucket_size": 50_000_000},
-    "zero3": {
-        "stage": 3,
-        "overlap_comm": True,
-        "contiguous_gradients": True,
-        "reduce_bucket_size": 50_000_000,
-        # Without it ZeRO-3 saves empty weights.
-        "stage3_gather_16bit_weights_on_model_save": True,
-    },
+    "zero1": {"stage": 1, **_COMMON},
+    "zero2": {"stage": 2, **_COMMON},
+    "zero2_offload": {"stage": 2, **_COMMON, "offload_optimizer": _ON_HOST},  # Ren et al. 2021: ZeRO-Offload
+    "zero3": _ZERO3,
+    "zero3_offload": {**_ZERO3, "offload_optimizer": _ON_HOST, "offload_param": _ON_HOST},
 }
 
 
@@ -51,11 +53,13 @@ def engine_config(
     if isinstance(deepspeed, dict):
         return dict(deepspeed) | batches
     return batches | {
-        "zero_optimization": dict(STAGES[deepspeed]),
+        "zero_optimization": copy.deepcopy(STAGES[deepspeed]),
         "gradient_clipping": max_grad_norm,
         "bf16": {"enabled": precision == "bf16"},
         "fp16": {"enabled": precision == "fp16"},
         # AdamW comes from the Trainer, so that every engine runs the same optimizer.
         "zero_allow_untested_optimizer": True,
+        # DeepSpeed's own CPU Adam would have to be compiled on the machine that trains.
+        "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31 - 1,
     }

@@ -27,12 +27,19 @@ def reference(made: Bench) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     return losses(made, made.train(train_batch_size=8, per_device_train_batch_size=8, deepspeed="none"))
 
 
+ALONE = {"per_device_train_batch_size": 2}
+TOGETHER = ALONE | {"num_processes": 2}
+
+
 @pytest.mark.parametrize(
-    "split", [{"per_device_train_batch_size": 2}, {"per_device_train_batch_size": 2, "num_processes": 2}]
+    ("engine", "split"),
+    [
+        *[(engine, ALONE) for engine in ("none", "zero2")],
+        *[(engine, TOGETHER) for engine in ("none", "zero1", "zero2", "zero2_offload", "zero3_offload")],
+    ],
 )
-@pytest.mark.parametrize("engine", ["none", "zero2"])
 def test_accumulation_and_ranks_change_nothing(
-    tmp_path: Path, reference: "np.ndarray[tuple[int], np.dtype[np.float64]]", split: dict[str, int], engine: str
+    tmp_path: Path, reference: "np.ndarray[tuple[int], np.dtype[np.float64]]", engine: str, split: dict[str, int]
 ) -> None:
     here = bench(tmp_path)  # a store of its own: equal keys would find the other split's result
     series = losses(here, here.train(train_batch_size=8, deepspeed=engine, **split))

@@ -33,6 +33,19 @@ def test_files_are_relative_to_the_recipe_wherever_one_stands(monkeypatch: pytes
     assert recipes.load("quickstart").data.train_files == [str(QUICKSTART.parent / "tickets" / "train.jsonl")]
 
 
+def test_a_hub_id_stays_one_unless_such_a_folder_lies_beside_the_recipe(tmp_path: Path) -> None:
+    path = str(changed(tmp_path, "base", model_name_or_path="makers/tiny", sha256=None, revision="main"))
+    assert recipes.load(path).base.is_hub_id
+    (tmp_path / "makers" / "tiny").mkdir(parents=True)
+    assert recipes.load(path, {"base.revision": None}).base.model_name_or_path == str(tmp_path / "makers" / "tiny")
+
+
+@pytest.mark.parametrize("base", [{"revision": "main"}, {"model_name_or_path": "makers/tiny"}])
+def test_a_pin_that_does_not_fit_the_kind_of_base_is_refused(tmp_path: Path, base: dict[str, str]) -> None:
+    with pytest.raises(BadRecipe, match=r"base\.(revision|sha256)"):
+        recipes.load(str(changed(tmp_path, "base", **base)))
+
+
 @pytest.mark.parametrize(
     "overrides", [{"train.tuning.lora_r": 4}, {"train": {"tuning": {"lora_r": 4}}}, {"train.tuning": {"lora_r": 4}}]
 )
