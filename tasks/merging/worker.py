@@ -34,6 +34,8 @@ def work(job: Work[MergeConfig]) -> Summary:
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["tokenizer"])
     model = job.out / "model"
     model.mkdir()
+    count = sum(tensor.count for tensor in tensors.open_folder(job.inputs["weights"]).values())
+    job.require_space(count * getattr(torch, job.config.dtype).itemsize, "the merged model")
     job.beat("merging")
     size = merge_weights(job.inputs["weights"], job.inputs["adapter"], training, base, job.config.dtype, model)
     lay_out(job, tokenizer, model)

@@ -28,6 +28,8 @@ def load(config: TrainConfig, weights: Path, device: torch.device) -> Any:
         # ZeRO-3 places the weights itself and refuses a map.
         device_map={"": device} if config.tuning.load_in_4bit and zero.stage(config.deepspeed) < 3 else None,
     )
+    if config.tuning.load_in_4bit:
+        _require_four_bits(model)
     model.config.use_cache = False
     if isinstance(config.tuning, Lora):
         model = _with_adapter(model, config.tuning)
@@ -45,6 +47,19 @@ def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
+def _require_four_bits(model: Any) -> None:
+    """BadRecipe where experts stay as they were: they are no linear layers, and bitsandbytes passes them over without a
+    word (bitsandbytes issue 1849), so that a mixture of experts would not fit where its size in 4 bits says it does."""
+    left = [name for name, weight in model.named_parameters() if weight.ndim > 2 and weight.is_floating_point()]
+    if left:
+        raise BadRecipe(
+            "this model's experts cannot be held in 4 bits",
+            place="train.tuning.method",
+            value=f"{len(left)} weights such as {left[0]}",
+            remedy="use method: lora, with deepspeed: zero3 where the model does not fit on one device",
+        )
+
+
 def _with_adapter(model: Any, tuning: Lora) -> Any:
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - full fine-tuning needs no peft
 
@@ -57,7 +72,7 @@ def _with_adapter(model: Any, tuning: Lora) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except ValueError as error:
         raise BadRecipe(
             "the adapter does not fit this model",
@@ -65,6 +80,16 @@ def _with_adapter(model: Any, tuning: Lora) -> Any:
             value=tuning.target_modules,
             remedy=str(error)[:300],
         ) from error
+    inside = getattr(adapted.peft_config["default"], "target_parameters", None)
+    if inside:
+        # peft turns all-linear into this for a mixture of experts, and the merge could not add it to the base.
+        raise BadRecipe(
+            "an adapter inside the experts of this model could not be merged",
+            place="train.tuning.target_modules",
+            value=f"{tuning.target_modules}, which means {', '.join(sorted(inside))}",
+            remedy="name the attention's layers: target_modules: [q_proj, k_proj, v_proj, o_proj]",
+        )
+    return adapted
 
 
 def matmul_sizes(model: Any) -> tuple[int, int]:
