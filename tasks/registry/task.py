@@ -19,9 +19,19 @@ def register(
     adapter: Receipt,
     dataset: Receipt,
 ) -> Receipt:
-    """Make or find the model version; its card is put on the run's page."""
+    """Make or find the model version; its card, and where everything lies, are put on the run's page."""
     platform = settings.load().platform()
     inputs = (model, verdict, scores, baseline, adapter, dataset)
     version = stage.run(config, *inputs, platform, shown("registry"))
     publish("model-card", platform.store.read(version, "card.md").decode())
+    places = {"model": model, "adapter": adapter, "dataset": dataset, "scores": scores, "verdict": verdict}
+    publish("links", links(platform.tracking_uri, version, places))
     return version
+
+
+def links(tracking_uri: str, version: Receipt, places: dict[str, Receipt]) -> str:
+    """A markdown list: the version's page in MLflow, where that is a server, and the place of every artifact."""
+    page = f"{tracking_uri}/#/models/{version.summary.get('name')}/versions/{version.summary.get('version')}"
+    registry = f"[{page}]({page})" if tracking_uri.startswith("http") else f"`{tracking_uri}`"
+    rows = [f"- {name}: `{receipt.uri}`" for name, receipt in places.items()]
+    return "\n".join([f"- version: {registry}", *rows])

@@ -119,5 +119,5 @@ def test_what_was_refused_is_not_tried_again_and_nothing_after_it_runs(fakes: Fa
 def test_the_run_shows_its_pages(fakes: Fakes, recipe: str) -> None:
     finetune(recipe)
     with get_client(sync_client=True) as client:
-        for key in ("data-report", "training-report", "verdict", "model-card", "before-after"):
+        for key in ("data-report", "training-report", "verdict", "model-card", "links", "before-after"):
             assert client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))), key

@@ -1,0 +1,13 @@
+from infra.storage.receipt import Receipt
+from tasks.registry.task import links
+
+
+def test_a_server_is_linked_and_a_file_is_named() -> None:
+    version = Receipt(
+        stage="registry", key="k", attempt="a", uri="u", content_sha256="c", summary={"name": "tickets", "version": "3"}
+    )
+    model = version.model_copy(update={"uri": "s3://bucket/stages/merging/1/2"})
+    served = links("http://127.0.0.1:5000", version, {"model": model})
+    page = "http://127.0.0.1:5000/#/models/tickets/versions/3"
+    assert served == f"- version: [{page}]({page})\n- model: `s3://bucket/stages/merging/1/2`"
+    assert links("sqlite:///mlflow.db", version, {}) == "- version: `sqlite:///mlflow.db`"
