@@ -10,13 +10,19 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart test test-all check unit bench constraints clean
+.PHONY: help quickstart up down test test-all check unit bench constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 quickstart: $(INSTALLED)  ## fine-tune, judge, merge and register a 135M model on this machine (about 10 minutes)
 	$(BIN)/luthier run quickstart
+
+up: $(INSTALLED)  ## the whole stack on this machine: S3 store, Prefect and a worker, MLflow (docs/stack.md)
+	$(BIN)/luthier up
+
+down: $(INSTALLED)  ## end the stack; its data stays
+	$(BIN)/luthier down
 
 test: $(INSTALLED)  ## what a stranger runs: the unit, flow and fault tests, and one small run end to end (8 minutes)
 	$(BIN)/pytest -m "not slow"
@@ -42,6 +48,7 @@ constraints: $(INSTALLED)  ## compile the exact versions anew from pyproject.tom
 	  | sed 's/+cpu$$//' | grep -v '^--' ) > constraints.new && mv constraints.new constraints.txt
 
 clean:  ## remove what runs made here (.luthier); the environment stays
+	test ! -e .luthier/stack || $(BIN)/luthier down
 	rm -rf .luthier
 
 $(INSTALLED): pyproject.toml constraints.txt

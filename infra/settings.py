@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     launcher: Literal["local"] = "local"
     store_deadline_s: float = Field(default=180.0, gt=0)
     silence_s: float = Field(default=600.0, gt=0)
+    database: str = ""
+    notify_url: str = ""
 
     def platform(self) -> "Platform":
         """The store (probed once a process), the launcher and the folders that these settings mean."""

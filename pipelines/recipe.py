@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 
 from infra.errors import BadRecipe
 from infra.frozen import Frozen
+from infra.storage import hub
 from infra.storage.sources import resolve
-from tasks.base.config import HUB_ID, BaseConfig
+from tasks.base.config import BaseConfig
 from tasks.data.config import DataConfig
 from tasks.evaluation.config import EvaluateConfig
 from tasks.gate.config import GateConfig
@@ -131,7 +132,7 @@ def _resolve_files(raw: dict[str, Any], folder: Path) -> None:
         if not isinstance(values, dict):
             continue
         value = values.get(field)
-        if field == "model_name_or_path" and HUB_ID.fullmatch(str(value)) and not (folder / str(value)).exists():
+        if field == "model_name_or_path" and hub.ID.fullmatch(str(value)) and not (folder / str(value)).exists():
             continue
         if isinstance(value, str):
             values[field] = resolve(value, folder)

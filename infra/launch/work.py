@@ -1,6 +1,5 @@
 """The worker's side of the contract: fetch, work, upload, commit, and say how it ended. One process a node."""
 
-import contextlib
 import errno
 import importlib.metadata
 import json
@@ -18,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from infra import settings
 from infra.errors import Crashed, Lost, LuthierError, OutOfMemory, Preempted
 from infra.frozen import Frozen, canonical
 from infra.launch.lifeline import end_descendants, hold_on_to_parent
+from infra.launch.scratch import scratch
 from infra.launch.step import Beat, Outcome, Spec
 from infra.settings import Platform
 from infra.storage import layout
@@ -117,8 +116,8 @@ def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
         raise SystemExit(f"no spec at {platform.store.uri}/{sys.argv[1]}")
     spec = Spec.model_validate_json(data)
     try:
-        with _scratch(platform.home / "work", f"{spec.stage}-{spec.attempt}") as scratch:
-            outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, scratch))
+        with scratch(platform.home / "work", f"{spec.stage}-{spec.attempt}") as folder:
+            outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, folder))
     except Exception as error:
         log.exception("%s failed", spec.stage)
         outcome = Outcome(state="failed", error=_foreseen(error, spec.stage).report())
@@ -136,29 +135,6 @@ def _foreseen(error: Exception, stage: str) -> LuthierError:
         return Lost(f"{stage}: the disk is full", place=error.filename or "", remedy="free some space")
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Crashed(f"{stage}: {type(error).__name__}: {str(error)[:2000]}", place=f"{last.filename}:{last.lineno}")
-
-
-@contextlib.contextmanager
-def _scratch(root: Path, name: str) -> Iterator[Path]:
-    """A private folder, gone afterwards; those of workers that were killed are removed on the way."""
-    root.mkdir(parents=True, exist_ok=True)
-    for lock in root.glob("*.lock"):
-        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
-            _remove(lock)
-    lock = root / f"{name}.lock"
-    with FileLock(lock):  # freed by the kernel, however we end
-        try:
-            lock.with_suffix("").mkdir()
-            yield lock.with_suffix("")
-        finally:
-            _remove(lock)
-
-
-def _remove(lock: Path) -> None:
-    folder = lock.with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)
-    if not folder.exists():
-        lock.unlink(missing_ok=True)
 
 
 def _run(

@@ -13,6 +13,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from infra.errors import Refused, Unreachable
 
 CONTENT = "luthier.content_sha256"
+REGISTRATION = "luthier.registration"  # the key of the registry's artifact, which names everything else
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST", "INVALID_STATE")
 _EXISTS, _MISSING = ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 

@@ -5,7 +5,8 @@ import sys
 import typer
 
 from infra.errors import LuthierError
-from pipelines.cli import plan, run
+from infra.printable import clean
+from pipelines.cli import chat, plan, pull, push, run, runs, show, stack, try_
 
 app = typer.Typer(
     help="Fine-tune LLMs as a workflow: pinned base, prepared data, DeepSpeed training, merge, lm-eval, gate, MLflow.",
@@ -15,6 +16,16 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
+app.command("runs")(runs.runs)
+app.command("show")(show.show)
+app.command("try")(try_.try_)
+app.command("chat")(chat.chat)
+app.command("pull")(pull.pull)
+app.command("push")(push.push)
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.callback()(stack.use)
 
 
 def main() -> None:
@@ -22,5 +33,5 @@ def main() -> None:
     try:
         app()
     except LuthierError as error:
-        typer.secho(f"{type(error).__name__}: {error}", err=True, fg="red")
+        typer.secho(clean(f"{type(error).__name__}: {error}"), err=True, fg="red")
         sys.exit(1 if error.retry else 2)

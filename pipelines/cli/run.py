@@ -53,14 +53,19 @@ def _without_our_tracebacks(record: logging.LogRecord) -> bool:
 
 def _closing(version: Receipt, recipe: str, platform: settings.Platform) -> str:
     summary = version.summary
+    served = platform.tracking_uri.startswith("http")
+    mlflow = platform.tracking_uri if served else f"mlflow ui --backend-store-uri {platform.tracking_uri}"
+    home = os.environ.get("PREFECT_HOME", "")
+    prefect = os.environ.get("PREFECT_API_URL", "").removesuffix("/api") or f"PREFECT_HOME={home} prefect server start"
     return f"""
 Made: {summary.get("name")} version {summary.get("version")}
   model     {summary.get("uri", version.uri)}
   store     {platform.store.uri}
 Look:
-  MLflow    mlflow ui --backend-store-uri {platform.tracking_uri}
-  Prefect   PREFECT_HOME={os.environ.get("PREFECT_HOME", "")} prefect server start
+  MLflow    {mlflow}
+  Prefect   {prefect}
 Next:
+  luthier try {summary.get("name")}/{summary.get("version")} "a prompt"               base beside tuned
   luthier plan {recipe}                      what is committed, and under which keys
   luthier run {recipe} --set merge.dtype=float32   only the merge and what follows it runs again
   docs/architecture.md                       how a run is put together"""

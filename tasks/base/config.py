@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra.frozen import Frozen, NotInKey
-
-HUB_ID = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+from infra.storage import hub
 
 
 class BaseConfig(Frozen):
@@ -32,7 +31,7 @@ class BaseConfig(Frozen):
     @property
     def is_hub_id(self) -> bool:
         """Whether the model is organisation/name on a hub. Paths are absolute once a recipe is loaded."""
-        return bool(HUB_ID.fullmatch(self.model_name_or_path))
+        return bool(hub.ID.fullmatch(self.model_name_or_path))
 
     @model_validator(mode="after")
     def _hub_or_file(self) -> "BaseConfig":

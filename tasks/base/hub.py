@@ -113,9 +113,9 @@ def _online() -> Iterator[Any]:
 
 @contextmanager
 def _answers(repo_id: str, revision: str) -> Iterator[None]:
-    import httpx2  # noqa: PLC0415 - see _online
-    from huggingface_hub import errors  # noqa: PLC0415
+    from huggingface_hub import errors  # noqa: PLC0415 - see _online
 
+    lost = (errors.LocalEntryNotFoundError, errors.HTTPError)  # type: ignore[attr-defined]  # of its HTTP library
     where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repo_id}"
     try:
         yield
@@ -132,7 +132,7 @@ def _answers(repo_id: str, revision: str) -> Iterator[None]:
             remedy = "HF_TOKEN must be valid and may read this model"
             raise _refused("the hub refuses the token", where, remedy) from error
         raise Unreachable("the hub does not serve", place=where, value=str(error)[:300]) from error
-    except (errors.LocalEntryNotFoundError, httpx2.HTTPError) as error:
+    except lost as error:
         raise Unreachable(
             "the hub does not answer", place=where, value=str(error)[:300], remedy="check the network and HF_ENDPOINT"
         ) from error

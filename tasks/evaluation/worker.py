@@ -61,12 +61,15 @@ def _question(job: Work[EvaluateConfig]) -> Question:
     if job.config.include_path is not None:
         folder = sources.local_path(job.config.include_path, "evaluate.include_path")
         tasks = Path(shutil.copytree(folder, job.scratch / "tasks", ignore=shutil.ignore_patterns("__pycache__")))
+    # A merged model lies in `model/`, because its artifact is a folder that MLflow can load; with it lies the tokenizer
+    # with the chat template that it was trained on. Weights lie on top.
+    merged = job.receipt("model").stage == "merging"
+    model = job.inputs["model"] / "model" if merged else job.inputs["model"]
     question = Question(
         parent=os.getpid(),
         config=job.config,
-        # A merged model lies in `model/`, because its artifact is a folder that MLflow can load; weights lie on top.
-        model=job.inputs["model"] / "model" if job.receipt("model").stage == "merging" else job.inputs["model"],
-        tokenizer=job.inputs["tokenizer"],
+        model=model,
+        tokenizer=model if merged else job.inputs["tokenizer"],
         tasks=tasks,
         out=job.out,
         exchange=exchange,

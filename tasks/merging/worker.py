@@ -106,9 +106,16 @@ def lay_out(job: Work[MergeConfig], tokenizer: PreTrainedTokenizerBase, model: P
         for file in sorted(job.inputs["tokenizer"].iterdir()):
             if file.name != "source.json":
                 shutil.copyfile(file, folder / file.name)
+        _use_template(job.inputs["dataset"] / "chat_template.jinja", folder)
     for file in weights.iterdir():
         if file.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE", "COPYING")):
             shutil.copyfile(file, model / file.name)
+
+
+def _use_template(trained: Path, folder: Path) -> None:
+    """The chat template that the rows were rendered with, which need not be the base's; there is none for plain text."""
+    if trained.exists() and trained.stat().st_size:
+        shutil.copyfile(trained, folder / trained.name)
 
 
 def _write_generation_config(source: Path, tokenizer: PreTrainedTokenizerBase, model: Path) -> None:

@@ -63,7 +63,8 @@ def readme(card: Card, at: str, adapter_of: str = "") -> str:
         front["license"] = str(card.weights["license"]).lower()
     if card.base_model:
         front["base_model"] = card.base_model.partition("@")[0]
-    use = _adapter_snippet(at, adapter_of) if adapter_of else _snippets(at)
+    base = card.base_model.partition("@")[0] or "<a folder with that base>"
+    use = _adapter_snippet(at, adapter_of, base) if adapter_of else _snippets(at)
     return f"---\n{yaml.safe_dump(front, sort_keys=True)}---\n\n" + _page(card, use)
 
 
@@ -143,14 +144,14 @@ curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/jso
 ```"""
 
 
-def _adapter_snippet(at: str, base: str) -> str:
-    return f"""These are the adapter's weights alone. They belong on {base}.
+def _adapter_snippet(at: str, belongs_on: str, base: str) -> str:
+    return f"""These are the adapter's weights alone. They belong on {belongs_on}.
 
 ```python
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-base = AutoModelForCausalLM.from_pretrained("<a folder with that base>", dtype="auto", device_map="auto")
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto", device_map="auto")
 model = PeftModel.from_pretrained(base, "{at}")
 ```"""
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from infra.launch.work import Summary, Work, main
+from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest, Receipt
 from infra.tracking.versions import CONTENT, REGISTRATION, Versions
 from tasks.registry.card import Card, Figures, Scores, render
@@ -46,7 +47,7 @@ def describe(job: Work[RegisterConfig]) -> Card:
         name=job.config.name,
         alias=job.config.alias,
         base=_base_name(origin),
-        base_model=_hub_id(origin),
+        base_model=fetched_as(origin.config),
         base_sha256=weights.content_sha256,
         uri=job.receipt("model").uri,
         promote=verdict["promote"],
@@ -64,12 +65,6 @@ def describe(job: Work[RegisterConfig]) -> Card:
 def _base_name(origin: Manifest) -> str:
     # The path would say where it lay on some machine; its last part says what it is.
     return PurePosixPath(str(origin.config.get("model_name_or_path", "unknown"))).name
-
-
-def _hub_id(origin: Manifest) -> str:
-    # A path in a recipe is absolute once resolved, so two parts without a root are an id on the hub.
-    path = str(origin.config.get("model_name_or_path", ""))
-    return path if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", path, re.ASCII) else ""
 
 
 def _lines(value: JsonValue) -> list[str]:

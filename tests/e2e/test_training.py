@@ -65,7 +65,9 @@ def test_checkpointing_of_activations_changes_nothing(
     tmp_path: Path, reference: "np.ndarray[tuple[int], np.dtype[np.float64]]"
 ) -> None:
     here = bench(tmp_path)
-    receipt = here.train(train_batch_size=8, per_device_train_batch_size=8, deepspeed="none", gradient_checkpointing=True)
+    receipt = here.train(
+        train_batch_size=8, per_device_train_batch_size=8, deepspeed="none", gradient_checkpointing=True
+    )
     np.testing.assert_allclose(losses(here, receipt), reference, atol=2e-5)
 
 

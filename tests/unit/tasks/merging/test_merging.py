@@ -111,6 +111,18 @@ def test_a_merged_model_passes_and_loads_everywhere_with_the_same_logits(bench: 
     assert len(short[0]) < len(long[0])
 
 
+def test_the_template_of_the_data_goes_with_the_model(bench: Bench, tmp_path: Path) -> None:
+    prompts = (bench.room / "data-files" / "prompts.jsonl").read_text()
+    template = "{% for message in messages %}[{{ message['content'] }}]{% endfor %}"
+    dataset = bench.artifact("other", {"prompts.jsonl": prompts, "chat_template.jinja": template})
+    adapter = jobs.keep(bench.on, "training", bench.adapter_folder())
+    inputs = {"weights": bench.weights, "tokenizer": bench.tokenizer, "adapter": adapter, "dataset": dataset}
+    receipt = jobs.made(bench.on, "merging", MergeConfig(), inputs, worker.work)
+    folder = bench.on.cache.materialise(bench.on.store, receipt, tmp_path / "model")
+    for place in ("model", "components/tokenizer"):
+        assert AutoTokenizer.from_pretrained(folder / place).chat_template == template
+
+
 def test_the_wrong_base_is_caught_by_parity(bench: Bench) -> None:
     adapter = jobs.keep(bench.on, "training", bench.adapter_folder("qlora"))
     inputs = {"weights": bench.weights, "tokenizer": bench.tokenizer, "adapter": adapter, "dataset": bench.dataset}

@@ -10,6 +10,7 @@ import mlflow
 import pytest
 import sqlalchemy
 import torch
+import yaml
 from mlflow import MlflowClient
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -19,9 +20,9 @@ from infra.errors import Unreachable
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from infra.tracking import flavor
-from infra.tracking.versions import CONTENT, Versions
+from infra.tracking.versions import CONTENT, REGISTRATION, Versions
 from tasks.registry import stage, worker
-from tasks.registry.card import Card, render
+from tasks.registry.card import Card, readme, render
 from tasks.registry.config import RegisterConfig
 from tests import jobs, tiny
 
@@ -56,6 +57,34 @@ def test_a_held_model_says_why_and_names_no_alias_to_load() -> None:
     assert "Verdict: **hold**" in text
     assert "\n- tickets exact_match: 0.1, asked ≥ 0.5" in text
     assert "@candidate" not in text
+
+
+def test_a_copys_card_has_front_matter_and_tells_no_place_of_ours() -> None:
+    text = readme(CARD.model_copy(update={"base_model": "org/base@" + "a" * 40}), "acme/tickets")
+    _, front, body = text.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "base_model": "org/base",
+        "library_name": "transformers",
+        "license": "apache-2.0",
+        "pipeline_tag": "text-generation",
+        "tags": ["luthier", "qlora"],
+    }
+    assert 'from_pretrained("acme/tickets"' in body
+    assert "vllm serve acme/tickets" in body
+    assert CARD.uri not in text
+
+
+def test_an_adapters_card_says_which_base_it_belongs_on() -> None:
+    text = readme(CARD, ".", adapter_of="tiny in float32")
+    assert "They belong on tiny in float32." in text
+    assert 'PeftModel.from_pretrained(base, ".")' in text
+    assert "vllm" not in text
+
+
+def test_a_licence_cannot_add_to_the_front_matter() -> None:
+    hostile = CARD.model_copy(update={"weights": {**CARD.weights, "license": "mit\n---\n# <script>\nlicense: other"}})
+    front = readme(hostile, ".").split("\n---\n", 1)[0].removeprefix("---\n")
+    assert yaml.safe_load(front)["license"].startswith("mit\n---")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +164,8 @@ def test_registering_twice_gives_one_version_and_adds_nothing(run: Run) -> None:
     assert version.source == run.inputs["model"].uri
     assert version.tags[CONTENT] == run.inputs["model"].content_sha256
     assert version.tags["luthier.verdict"] == "promote"
+    assert version.tags[REGISTRATION] == "0" * 64
+    assert Card.model_validate_json(run.on.store.read(first, "card.json")).after == CARD.after
     assert version.tags["luthier.dataset_sha256"] == run.inputs["dataset"].content_sha256
     assert version.description == run.on.store.read(first, "card.md").decode()
     assert run.client.get_model_version_by_alias("tickets", "candidate").version == version.version

@@ -1,0 +1,22 @@
+"""Text from models, names and tags on its way to a terminal: what could steer the terminal is left out."""
+
+import unicodedata
+
+_KEPT = "\n\t"
+_STEERING = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)  # they reorder what is read
+
+
+def clean(text: str) -> str:
+    """The text without control characters (escape sequences lose their escape) and without marks that reorder it."""
+    return "".join(char for char in text if char in _KEPT or not _steers(char))
+
+
+def line(text: str) -> str:
+    """The same on one line: for names, tags and cells of a table."""
+    return " ".join(clean(text).split())
+
+
+def _steers(char: str) -> bool:
+    return char in _STEERING or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")

@@ -1,0 +1,206 @@
+"""What a Prefect server should hold for Luthier: the work pool, the deployments of prefect.yaml, two automations.
+
+All of it is reconciled by name through Prefect's REST API, so that it may be applied again at any time, and without
+importing Prefect, which costs seconds.
+"""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import yaml
+
+from infra.errors import Crashed, Refused, Unreachable
+from infra.stack import private
+from infra.stack.health import call
+from infra.stack.services import HEARTBEAT_S, POOL
+
+BUSY_S = 60.0
+SILENT_BEATS = 8  # missed heartbeats after which a run counts as gone; a busy machine delays some
+GONE, FAILED = "luthier: a run without a heartbeat has crashed", "luthier: tell of a failed run"
+BLOCK = "luthier-notify"
+
+
+class Server:
+    """A Prefect server, spoken to with its auth string."""
+
+    def __init__(self, api: str, auth: str) -> None:
+        self.api, self._auth = api, auth
+
+    def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        """One request; None for a 404. Tried again while the server is busy: just started on sqlite, it says 503.
+
+        Raises Unreachable after a minute of that, and HTTPError for what it refuses.
+        """
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return call(f"{self.api}/{path}", self._auth, body, method)
+            except OSError as error:
+                if isinstance(error, HTTPError) and error.code < 500:
+                    raise
+                if time.monotonic() > end:
+                    raise Unreachable(
+                        "the Prefect server does not take its settings",
+                        place=f"{self.api}/{path}",
+                        value=error,
+                        remedy="see its log below LUTHIER_HOME/stack/logs, then `luthier up` again",
+                    ) from None
+            time.sleep(0.5)
+
+    def ensure_pool(self) -> None:
+        """The process work pool that the deployments name."""
+        if self.ask(f"work_pools/{POOL}", method="GET") is None:
+            try:
+                self.ask("work_pools/", {"name": POOL, "type": "process"})
+            except HTTPError as error:
+                if error.code != 409:  # the worker, which starts at the same time, has made it
+                    raise
+
+    def ensure_automation(self, wanted: Mapping[str, Any]) -> None:
+        """An automation of that name with that content; others of the name are removed."""
+        known = self.ask("automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}})
+        for extra in known[1:]:
+            self.ask(f"automations/{extra['id']}", method="DELETE")
+        if not known:
+            self.ask("automations/", wanted)
+        elif not _holds(known[0], wanted):  # writing it anew would forget what it waits for
+            self.ask(f"automations/{known[0]['id']}", wanted, "PUT")
+
+    def drop_automation(self, name: str) -> None:
+        """No automation of that name."""
+        for known in self.ask("automations/filter", {"automations": {"name": {"any_": [name]}}}):
+            self.ask(f"automations/{known['id']}", method="DELETE")
+
+    def ensure_webhook(self, url: str) -> str:
+        """The id of the block that holds the address to notify; the address is kept encrypted by the server."""
+        kind = self.ask("block_types/slug/webhook", method="GET")
+        schema = self.ask("block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}})[0]
+        known = self.ask(f"block_types/slug/webhook/block_documents/name/{BLOCK}", method="GET")
+        data = {"method": "POST", "url": url, "headers": {"Content-Type": "application/json"}}
+        if known is not None:
+            self.ask(f"block_documents/{known['id']}", {"data": data, "merge_existing_data": False}, "PATCH")
+            return str(known["id"])
+        wanted = {"name": BLOCK, "data": data, "block_type_id": kind["id"], "block_schema_id": schema["id"]}
+        return str(self.ask("block_documents/", wanted)["id"])
+
+    def has_deployments(self, project: Path) -> bool:
+        """Whether every deployment of a prefect.yaml is there."""
+        return all(self.ask(f"deployments/name/{name}", method="GET") for name in deployments(project))
+
+
+def ensure_automations(server: Server, notify_url: str) -> str:
+    """Both automations, or only the first without an address to notify; a line that says which."""
+    server.ensure_automation(gone())
+    if not notify_url:
+        server.drop_automation(FAILED)
+        return "a run without a heartbeat is marked crashed; nobody is told of failures (LUTHIER_NOTIFY_URL is not set)"
+    server.ensure_automation(failed(server.ensure_webhook(notify_url)))
+    return "a run without a heartbeat is marked crashed; failures are told to the address in LUTHIER_NOTIFY_URL"
+
+
+def gone() -> dict[str, Any]:
+    """After a heartbeat there must be another event of the same run in time, or the run is marked crashed."""
+    within = HEARTBEAT_S * SILENT_BEATS
+    return {
+        "name": GONE,
+        "description": f"Its process is gone where a run has sent nothing for {within} s (Prefect: detect zombie flows).",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            "after": ["prefect.flow-run.heartbeat"],
+            "expect": ["prefect.flow-run.*"],
+            "for_each": ["prefect.resource.id"],
+            "posture": "Proactive",
+            "threshold": 1,
+            "within": within,
+        },
+        "actions": [
+            {
+                "type": "change-flow-run-state",
+                "state": "CRASHED",
+                "message": f"no heartbeat for {within} s; run it again, it goes on from what is committed",
+            }
+        ],
+    }
+
+
+def failed(webhook: str) -> dict[str, Any]:
+    """Each run that ends as failed or crashed is told to a webhook, as the JSON `{"text": …}` that chats understand."""
+    text = "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }} {{ flow_run|ui_url }}"
+    return {
+        "name": FAILED,
+        "description": "Posts to the webhook block " + BLOCK,
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            "expect": ["prefect.flow-run.Failed", "prefect.flow-run.Crashed"],
+            "posture": "Reactive",
+            "threshold": 1,
+            "within": 0,
+        },
+        "actions": [{"type": "call-webhook", "block_document_id": webhook, "payload": '{"text": "' + text + '"}'}],
+    }
+
+
+def deployments(project: Path) -> list[str]:
+    """`flow/deployment` of every stanza of a project's prefect.yaml."""
+    listed = yaml.safe_load((project / "prefect.yaml").read_text(encoding="utf-8")).get("deployments") or []
+    try:
+        return [f"{entry['entrypoint'].rpartition(':')[2]}/{entry['name']}" for entry in listed]
+    except (KeyError, TypeError, AttributeError):
+        raise Refused(
+            "a deployment has no name or no entrypoint", place=str(project / "prefect.yaml"), remedy="give it both"
+        ) from None
+
+
+def fingerprint(project: Path) -> str:
+    """Changes when prefect.yaml, its place, or the flows that it names change."""
+    text = (project / "prefect.yaml").read_bytes()
+    listed = yaml.safe_load(text).get("deployments") or []
+    files = sorted({str(entry.get("entrypoint", "")).partition(":")[0] for entry in listed})
+    parts = [str(project).encode(), text, *(b for f in files if (b := _bytes(project / f)))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def deploy(project: Path, environment: Mapping[str, str], log: Path) -> None:
+    """`prefect deploy --all` in the project's folder; Crashed with the end of its output where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        # prefect.yaml says $PWD, which only a shell would set anew.
+        env={**environment, "PWD": str(project)},
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    private.write(log, done.stdout + done.stderr)
+    if done.returncode != 0:
+        raise Crashed(
+            "`prefect deploy --all` failed",
+            place=str(log),
+            value=(done.stdout + done.stderr)[-400:],
+            remedy=f"correct {project / 'prefect.yaml'}, then `luthier up`",
+        )
+
+
+def _holds(known: Any, wanted: Any) -> bool:
+    """Whether what the server has contains what is wanted; it adds defaults and orders sets as it likes."""
+    if isinstance(wanted, dict):
+        return isinstance(known, dict) and all(_holds(known.get(name), value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(known or ()) == len(wanted) and all(any(_holds(one, value) for one in known) for value in wanted)
+    return bool(known == wanted)
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

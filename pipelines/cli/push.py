@@ -1,0 +1,29 @@
+"""`luthier push`: a version with its card on a model hub."""
+
+import uuid
+from typing import Annotated
+
+import typer
+
+from infra.launch.scratch import scratch
+from infra.storage import hub
+from pipelines.cli import screen, versions
+
+
+def push(
+    version: versions.Spec,
+    hub_id: Annotated[str, typer.Argument(metavar="HUB-ID", help="organisation/name")],
+    private: Annotated[bool, typer.Option("--private/--public", help="who may read it, if it is made now")] = True,
+) -> None:
+    """Put a version on the hub with its card, in one commit. The token is HF_TOKEN's, the hub HF_ENDPOINT's."""
+    hub.require_id(hub_id)
+    hub.require_token()
+    found = versions.find(version)
+    with scratch(found.platform.home / "work", f"push-{uuid.uuid4().hex}") as room:
+        model = versions.fetch(found.platform, found.receipt, room / "merged") / "model"
+        (model / "README.md").unlink(missing_ok=True)
+        (model / "README.md").write_text(found.readme(hub_id), encoding="utf-8")
+        url = hub.publish(model, hub_id, private, f"{found.version} (content sha256 {found.version.content})")
+    screen.say(f"{found.version} is at {url}")
+    screen.say(f'  AutoModelForCausalLM.from_pretrained("{hub_id}"), AutoTokenizer.from_pretrained("{hub_id}")')
+    screen.say(f"  vllm serve {hub_id}")
