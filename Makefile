@@ -38,7 +38,7 @@ check: $(INSTALLED)  ## style, types, import contracts, unit tests without a mod
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow and not s3 and not torch" tests/unit tests/test_house.py
+	$(BIN)/pytest -m "not slow and not s3 and not heavy" tests/unit tests/test_house.py
 
 bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 	$(BIN)/python -m tests.benchmarks

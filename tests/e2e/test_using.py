@@ -17,7 +17,7 @@ from tests.e2e.servers import BIN
 from tests.hub import hub
 from tests.registered import NAME, Registered
 
-pytestmark = [pytest.mark.slow, pytest.mark.torch]
+pytestmark = [pytest.mark.slow, pytest.mark.heavy]
 FETCH = "import huggingface_hub as h, sys; print(h.snapshot_download(sys.argv[1], revision=sys.argv[2]))"
 
 

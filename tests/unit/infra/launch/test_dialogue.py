@@ -12,6 +12,8 @@ import pytest
 from infra.errors import Crashed, Refused, Unreachable
 from infra.launch.dialogue import Dialogue, Message
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[4]
 
 

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from infra.models import nf4, tensors
 from tests import tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 QUANTIZATION = {
     "load_in_4bit": True,

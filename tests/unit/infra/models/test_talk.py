@@ -11,7 +11,7 @@ from infra.launch.dialogue import Ask, Listener, Message, Told
 from infra.models.talk import Speaker
 from tests import tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 QUESTION = (Message(role="user", content="my red printer is broken"),)
 
 

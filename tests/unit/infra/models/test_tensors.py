@@ -13,7 +13,7 @@ from infra.errors import BadModel
 from infra.models import tensors
 from infra.models.tensors import Shape
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 MIXED = {
     "a": torch.arange(3, dtype=torch.int8),

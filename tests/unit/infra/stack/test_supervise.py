@@ -18,6 +18,8 @@ from infra.stack.processes import Record, alive, family, stop, wait_gone
 from infra.stack.services import Service
 from infra.stack.state import Folder, Memory, State
 
+pytestmark = pytest.mark.heavy
+
 QUIET = "import time; time.sleep(60)"
 
 

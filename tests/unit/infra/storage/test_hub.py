@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from infra.errors import LuthierError
 from infra.storage.hub import publish
+
+pytestmark = pytest.mark.heavy
 try:
     print(publish(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "private", "version 3"))
 except LuthierError as error:

@@ -8,6 +8,8 @@ from infra.tracking.lookup import Lookup
 from infra.tracking.runs import Curve
 from tests.registered import NAME, Registered
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture
 def look(tiny_tickets: Registered) -> Lookup:

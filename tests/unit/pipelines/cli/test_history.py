@@ -11,6 +11,8 @@ from tests import registered
 from tests.artifacts import place
 from tests.registered import NAME, Registered
 
+pytestmark = pytest.mark.heavy
+
 Luthier = Callable[..., int]
 Use = Callable[[Registered], None]
 

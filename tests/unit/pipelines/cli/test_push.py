@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 
 def test_nothing_is_read_or_fetched_without_a_token_or_a_proper_id(
     luthier: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,7 +17,7 @@ from tasks.base import stage, worker
 from tasks.base.config import BaseConfig
 from tests import jobs, tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests import jobs, tiny
 from tests.hub import Hub
 from tests.hub import hub as running
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 ID = "makers/tiny"
 
 

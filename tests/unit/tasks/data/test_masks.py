@@ -17,7 +17,7 @@ from tasks.data.templates import Rendered, Template
 from tasks.data.tokens import Encoder, Tokens, load
 from tests import tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 TALK = [
     {"role": "system", "content": "Be short."},

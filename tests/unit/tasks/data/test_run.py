@@ -14,7 +14,7 @@ from tasks.data import stage
 from tasks.data.config import DataConfig
 from tests import tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture

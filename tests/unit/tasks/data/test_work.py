@@ -17,7 +17,7 @@ from tasks.data import worker
 from tests import tiny
 from tests.unit.tasks.data.conftest import Made, Make
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 Write = Callable[..., Path]
 ROWS = tiny.rows(60)

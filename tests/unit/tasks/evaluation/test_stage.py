@@ -12,7 +12,7 @@ from infra.storage.receipt import Receipt
 from tasks.evaluation import stage
 from tasks.evaluation.config import EvaluateConfig
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 
 def config(folder: Path, **fields: Any) -> EvaluateConfig:

@@ -18,7 +18,7 @@ from tasks.evaluation.config import EvaluateConfig
 from tasks.evaluation.question import Answer, Progress, Question, read, write
 from tasks.evaluation.worker import outcome, watch
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 CONFIG = EvaluateConfig(tasks=["t"])
 

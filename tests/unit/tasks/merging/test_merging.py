@@ -16,7 +16,7 @@ from tasks.merging.parity import Parity
 from tests import jobs
 from tests.unit.tasks.merging.conftest import QUANTIZATION, Bench
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 
 def merged(bench: Bench, adapter: Path, base: str, dtype: str, out: Path) -> dict[str, tensors.Tensor]:

@@ -26,7 +26,7 @@ from tasks.registry.card import Card, readme, render
 from tasks.registry.config import RegisterConfig
 from tests import jobs, tiny
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "model-card.md"
 CONFIG = RegisterConfig(name="tickets")

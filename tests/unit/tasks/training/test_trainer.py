@@ -13,7 +13,7 @@ from tasks.training.trainer import OnlySupervised
 from tests import tiny
 from tests.unit.tasks.training.prepared import random_rows, write
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture(scope="module")
