@@ -25,13 +25,16 @@ down: $(INSTALLED)  ## end the stack; its data stays
 	$(BIN)/luthier down
 
 test: $(INSTALLED)  ## what a stranger runs: the unit, flow and fault tests, and one small run end to end (8 minutes)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not proof"
 
 test-all: $(INSTALLED)  ## everything CI runs: also the tests marked slow (25 minutes)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not proof"
 
 slow: $(INSTALLED)  # what test-all adds to test
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not proof"
+
+proof: $(INSTALLED)  ## longer proofs that CI has no time for
+	$(BIN)/pytest -m proof
 
 check: $(INSTALLED)  ## style, types, import contracts, unit tests without a model (90 seconds)
 	$(BIN)/ruff check .
