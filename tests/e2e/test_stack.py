@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from infra.stack import environment, ports
+from infra.stack import environment, ports, postgres
 from infra.stack.health import call
 from infra.stack.state import Folder, State
 from infra.stack.supervise import ROLES
@@ -256,6 +256,9 @@ def test_down_ends_all_of_it_and_keeps_data_ports_and_secrets(stack: Stack) -> N
         bystander.wait()
 
 
+@pytest.mark.skipif(
+    not shutil.which("initdb") and not list(postgres.DEBIAN.glob("*/bin/initdb")), reason="there is no Postgres here"
+)
 def test_on_postgres_both_servers_keep_their_data_over_its_kill_9() -> None:
     home = Path(tempfile.mkdtemp(prefix="luthier-stack-"))
     home.chmod(0o755)  # where we are root, Postgres runs as another user, who must get in
