@@ -125,3 +125,12 @@ def again(made: Registered) -> Receipt:
     merged = made.room / "merged"
     (merged / "parity.json").write_text(str(len(list(made.on.home.rglob("MANIFEST.json")))))
     return jobs.keep(made.on, "merging", merged, older.summary, older.inputs)
+
+
+def held_and_promoted(root: Path) -> Registered:
+    """Version 1 held, version 2 promoted to candidate."""
+    made = make(root / "home")
+    made.register(promote=False)
+    made.inputs["model"] = again(made)
+    made.register()
+    return made

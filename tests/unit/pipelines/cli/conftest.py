@@ -14,11 +14,7 @@ Luthier = Callable[..., int]
 @pytest.fixture(scope="session")
 def tiny_tickets(tmp_path_factory: pytest.TempPathFactory) -> Registered:
     """Version 1 held, version 2 promoted to candidate; tests may add to it and change nothing."""
-    made = registered.make(Path(tmp_path_factory.mktemp("registered")) / "home")
-    made.register(promote=False)
-    made.inputs["model"] = registered.again(made)
-    made.register()
-    return made
+    return registered.held_and_promoted(tmp_path_factory.mktemp("registered"))
 
 
 @pytest.fixture
