@@ -256,6 +256,7 @@ def test_down_ends_all_of_it_and_keeps_data_ports_and_secrets(stack: Stack) -> N
         bystander.wait()
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(
     not shutil.which("initdb") and not list(postgres.DEBIAN.glob("*/bin/initdb")), reason="there is no Postgres here"
 )

@@ -54,6 +54,7 @@ def test_base_and_tuned_model_answer_and_differ(made: Registered) -> None:
     assert not list((made.on.home / "work").glob("try-*"))
 
 
+@pytest.mark.proof
 def test_a_chat_through_a_pipe_gives_each_line_an_answer(made: Registered) -> None:
     given = "my red printer\n/system Sort it.\nmy badge\n/exit\n"
     said = luthier(made, "chat", NAME, "--max-new-tokens", "5", "--temperature", "0", given=given)
@@ -90,6 +91,7 @@ def test_the_cards_snippet_runs_where_the_model_was_pulled(made: Registered, tmp
     run([sys.executable, "-c", snippet.replace("256", "4")], environment(made), cwd=tmp_path / "out")
 
 
+@pytest.mark.proof
 def test_a_pull_that_is_killed_leaves_nothing_at_the_target(made: Registered, tmp_path: Path) -> None:
     target = tmp_path / "out"
     for wait_s in (0.0, 0.05, 0.2):
@@ -109,6 +111,7 @@ def test_a_pull_that_is_killed_leaves_nothing_at_the_target(made: Registered, tm
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.proof
 def test_a_version_is_pushed_with_its_card_and_comes_back_the_same(made: Registered, tmp_path: Path) -> None:
     with hub() as server:
         own = {"HF_TOKEN": "hf_writer", "HF_HOME": str(tmp_path / "hf"), "LUTHIER_HOME": str(made.on.home)}
