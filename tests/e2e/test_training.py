@@ -34,7 +34,7 @@ TOGETHER = ALONE | {"num_processes": 2}
 @pytest.mark.parametrize(
     ("engine", "split"),
     [
-        *[(engine, ALONE) for engine in ("none", "zero2")],
+        ("none", ALONE),
         *[(engine, TOGETHER) for engine in ("none", "zero1", "zero2", "zero2_offload", "zero3_offload")],
     ],
 )
@@ -46,7 +46,7 @@ def test_accumulation_and_ranks_change_nothing(
     np.testing.assert_allclose(series, reference, atol=2e-5)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("method", ["full", "qlora"])  # LoRA is held to the reference above, with offload
 def test_zero3_trains_and_saves_what_zero2_does(tmp_path: Path, method: str) -> None:
     made = {engine: bench(tmp_path / engine) for engine in ("zero2", "zero3")}
     receipts = {
