@@ -12,13 +12,14 @@ from infra.errors import Refused
 from infra.storage.hub import fetched_as, require_id, require_token
 from tests.hub import Hub, hub
 
+pytestmark = pytest.mark.heavy
+
 PUBLISH = """
 import sys
 from pathlib import Path
 from infra.errors import LuthierError
 from infra.storage.hub import publish
 
-pytestmark = pytest.mark.heavy
 try:
     print(publish(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "private", "version 3"))
 except LuthierError as error:
