@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import Refused, Unreachable
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
 log = logging.getLogger(__name__)
@@ -55,10 +54,9 @@ def publish(folder: Path, repo_id: str, private: bool, message: str) -> str:
     because loaders would mix the two. Refused for a public repository where a private one was meant, and where the
     hub refuses; Unreachable where it does not answer. Honours HF_ENDPOINT.
     """
-    api = _api(require_token())
-    with _answers(api.endpoint):
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete  # noqa: PLC0415 - see _api
-
+    token, endpoint = require_token(), os.environ.get("HF_ENDPOINT")
+    with online() as client, _answers(endpoint or "https://huggingface.co"):
+        api = client.HfApi(endpoint=endpoint, token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         known = api.model_info(repo_id)
         if private:
@@ -70,21 +68,25 @@ def publish(folder: Path, repo_id: str, private: bool, message: str) -> str:
         done = api.create_commit(
             repo_id,
             [
-                *(CommitOperationDelete(name) for name in stale if name not in files),
-                *(CommitOperationAdd(name, path) for name, path in files.items()),
+                *(client.CommitOperationDelete(name) for name in stale if name not in files),
+                *(client.CommitOperationAdd(name, path) for name, path in files.items()),
             ],
             commit_message=message,
         )
     return str(done.commit_url)
 
 
-def _api(token: str) -> "HfApi":
-    # It reads HF_HUB_OFFLINE when it is imported, and runs are offline by default.
-    os.environ.pop("HF_HUB_OFFLINE", None)
-    os.environ.pop("TRANSFORMERS_OFFLINE", None)
-    from huggingface_hub import HfApi  # noqa: PLC0415
+@contextmanager
+def online() -> Iterator[Any]:
+    """The hub's client. Runs are offline, so that loading a folder never asks the hub; in this block it is asked."""
+    import huggingface_hub  # noqa: PLC0415 - only those who name a hub need it
+    from huggingface_hub import constants  # noqa: PLC0415
 
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False
+    try:
+        yield huggingface_hub
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _require_private(known: "ModelInfo") -> None:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.errors import BadModel, Corrupt, Unreachable
+from infra.storage.hub import online
 from infra.storage.objects import sha256_of
 from tasks.base import origin
 
@@ -31,7 +32,7 @@ def commit(repo_id: str, revision: str) -> str:
     """The commit (40 hex digits) that a branch or tag means now. A commit is its own answer, and asks nobody."""
     if _COMMIT.fullmatch(revision):
         return revision
-    with _online() as hub, _answers(repo_id, revision):
+    with online() as hub, _answers(repo_id, revision):
         api = hub.HfApi(endpoint=_endpoint(), token=_token())
         found = str(api.model_info(repo_id, revision=revision, timeout=30).sha)
     log.info("base: %s at %s is commit %s; `revision: %s` in the recipe keeps it so", repo_id, revision, found, found)
@@ -60,7 +61,7 @@ def fetch(repo_id: str, at: str, *, weights: bool, on_file: OnFile) -> Path:
 
 
 def _download(repo_id: str, at: str, name: str) -> Path:
-    with _online() as hub, _answers(repo_id, at):
+    with online() as hub, _answers(repo_id, at):
         return Path(hub.hf_hub_download(repo_id, name, revision=at, token=_token(), endpoint=_endpoint()))
 
 
@@ -72,7 +73,7 @@ def _require_whole(path: Path, told: "RepoFile | None") -> None:
 
 
 def _files(repo_id: str, at: str) -> "dict[str, RepoFile]":
-    with _online() as hub, _answers(repo_id, at):
+    with online() as hub, _answers(repo_id, at):
         listed = hub.HfApi(endpoint=_endpoint(), token=_token()).list_repo_tree(repo_id, revision=at)
         return {item.path: item for item in listed if isinstance(item, hub.hf_api.RepoFile)}
 
@@ -99,21 +100,8 @@ def _token() -> str | bool:
 
 
 @contextmanager
-def _online() -> Iterator[Any]:
-    """The hub's client. Workers are offline, so that loading a folder never asks the hub; here it is asked."""
-    import huggingface_hub  # noqa: PLC0415 - only runs that name a hub model need it
-    from huggingface_hub import constants  # noqa: PLC0415
-
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False
-    try:
-        yield huggingface_hub
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-@contextmanager
 def _answers(repo_id: str, revision: str) -> Iterator[None]:
-    from huggingface_hub import errors  # noqa: PLC0415 - see _online
+    from huggingface_hub import errors  # noqa: PLC0415 - see online
 
     lost = (errors.LocalEntryNotFoundError, errors.HTTPError)  # type: ignore[attr-defined]  # of its HTTP library
     where = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{repo_id}"
