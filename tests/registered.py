@@ -19,6 +19,7 @@ from tasks.registry.config import RegisterConfig
 from tests import jobs, tiny
 
 NAME = "tiny-tickets"
+TRAINED_TEMPLATE = tiny.TEMPLATE + "{# the data's, not the base's #}"
 ADAPTER = {"base_model_name_or_path": "sha256:" + "b" * 64, "peft_type": "LORA", "revision": None}
 
 
@@ -71,6 +72,8 @@ def make(home: Path, base: str = "/models/tiny-base", revision: str | None = Non
     merged = room / "merged"
     tiny.tokenizer(_model(merged / "model", seed=1))
     tiny.tokenizer(merged / "components" / "tokenizer")
+    for folder in (merged / "model", merged / "components" / "tokenizer"):
+        (folder / "chat_template.jinja").write_text(TRAINED_TEMPLATE, encoding="utf-8")
     flavor.write(merged, "0" * 64)
     made_of = {"weights": weights, "tokenizer": tokenizer, "adapter": adapter, "dataset": dataset}
     parity = {

@@ -15,6 +15,7 @@ from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest
 from pipelines.cli import screen, versions
 
+TOKENIZER = "components/tokenizer/"
 Part = tuple[Manifest, dict[str, str]]  # an artifact, and the names that some of its files get
 
 
@@ -38,7 +39,7 @@ def pull(
 
 def model_files(model: Manifest) -> dict[str, str]:
     """The files of a merged artifact that make the model, by the names that they have beside each other."""
-    return {file.path: file.path.removeprefix("model/") for file in model.files if file.path.startswith("model/")}
+    return _beside(model, "model/")
 
 
 def _fill(found: versions.Found, parts: list[Part], new: Path) -> None:
@@ -52,30 +53,28 @@ def _fill(found: versions.Found, parts: list[Part], new: Path) -> None:
 
 
 def _adapter(found: versions.Found) -> list[Part]:
-    """The adapter's files and the tokenizer's; Refused where all weights were trained, Corrupt where it is gone."""
-    parts = []
-    for role, wanted in (("adapter", lambda name: name.startswith("adapter_")), ("tokenizer", _is_tokenizer)):
-        receipt = found.input(role)
-        if receipt is None:
-            raise Corrupt(
-                f"the {role} of this version is not in the store any more",
-                value=f"{found.version}",
-                remedy="leave --adapter out: the merged model is there",
-            )
-        manifest = found.platform.store.manifest(receipt)
-        names = {file.path: file.path for file in manifest.files if wanted(file.path)}
-        if not names:
-            raise Refused(
-                "this version has no adapter: all its weights were trained",
-                value=f"{found.version}",
-                remedy="leave --adapter out",
-            )
-        parts.append((manifest, names))
-    return parts
+    """The adapter's files, and the tokenizer with the template it was trained on, which lies with the merged model;
+    Refused where all weights were trained, Corrupt where the adapter is gone."""
+    receipt = found.input("adapter")
+    if receipt is None:
+        raise Corrupt(
+            "the adapter of this version is not in the store any more",
+            value=f"{found.version}",
+            remedy="leave --adapter out: the merged model is there",
+        )
+    manifest = found.platform.store.manifest(receipt)
+    names = {file.path: file.path for file in manifest.files if file.path.startswith("adapter_")}
+    if not names:
+        raise Refused(
+            "this version has no adapter: all its weights were trained",
+            value=f"{found.version}",
+            remedy="leave --adapter out",
+        )
+    return [(manifest, names), (found.model, _beside(found.model, TOKENIZER))]
 
 
-def _is_tokenizer(name: str) -> bool:
-    return name != "source.json"
+def _beside(artifact: Manifest, prefix: str) -> dict[str, str]:
+    return {file.path: file.path.removeprefix(prefix) for file in artifact.files if file.path.startswith(prefix)}
 
 
 def _base(found: versions.Found) -> str:

@@ -48,6 +48,7 @@ def test_the_adapter_alone_and_which_base_it_belongs_on(
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "README.md"} <= names
     assert not {"training.json", "model.safetensors"} & names
     assert json.loads((target / "adapter_config.json").read_bytes()) == registered.ADAPTER
+    assert (target / "chat_template.jinja").read_text(encoding="utf-8") == registered.TRAINED_TEMPLATE
     shown = capsys.readouterr().out
     weights = tiny_tickets.on.store.manifest(tiny_tickets.inputs["adapter"]).inputs["weights"]
     assert f"tiny-base in float32 (content sha256 {weights.content_sha256}), in 4 bits" in shown
