@@ -32,15 +32,22 @@ class Settings(BaseSettings):
 
     def platform(self) -> "Platform":
         """The store (probed once a process), the launcher and the folders that these settings mean."""
-        home = self.home.absolute()
         return _platform(
-            self.store or f"file://{home}/store",
-            home,
+            self.root(),
+            self.home.absolute(),
             self.cache_bytes,
             self.store_deadline_s,
             self.silence_s,
-            os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home}/mlflow.db",
+            self.tracking_uri(),
         )
+
+    def root(self) -> str:
+        """The store's address: the one that is set, else a folder below the home."""
+        return self.store or f"file://{self.home.absolute()}/store"
+
+    def tracking_uri(self) -> str:
+        """MLflow's address: the one that is set, else a sqlite file below the home."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home.absolute()}/mlflow.db"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A real S3 server (SeaweedFS) on loopback, for the length of a `with`."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -22,11 +23,12 @@ START_S = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `environment` is what a client process needs to reach it."""
+    """A running server; `environment` is what a client needs to reach it, `reader` the same for who may only read."""
 
     endpoint: str
     bucket: str
     environment: Mapping[str, str]
+    reader: Mapping[str, str]
 
 
 @contextlib.contextmanager
@@ -39,7 +41,9 @@ def server(bucket: str = "luthier-tests") -> Iterator[Server]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
     }
+    reader = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
     folder = Path(tempfile.mkdtemp(prefix="luthier-s3-"))
+    (folder / "identities.json").write_text(_identities(environment, reader))
     process = subprocess.Popen(
         [_weed(), "-logtostderr=true", "mini", *_options(folder, ports, bucket)],
         env=os.environ | environment,
@@ -50,7 +54,7 @@ def server(bucket: str = "luthier-tests") -> Iterator[Server]:
         start_new_session=True,
     )
     try:
-        running = Server(environment["AWS_ENDPOINT_URL"], bucket, environment)
+        running = Server(environment["AWS_ENDPOINT_URL"], bucket, environment, reader)
         _wait(process, running, folder / "log")
         yield running
     finally:
@@ -89,6 +93,23 @@ def _weed() -> str:
     return found
 
 
+def _identities(*keys: Mapping[str, str]) -> str:
+    """SeaweedFS's file of who may do what: the first may do everything, the others may only look."""
+    rights = [["Admin"], *(["Read", "List"] for _ in keys[1:])]
+    return json.dumps(
+        {
+            "identities": [
+                {
+                    "name": key["AWS_ACCESS_KEY_ID"],
+                    "credentials": [{"accessKey": key["AWS_ACCESS_KEY_ID"], "secretKey": key["AWS_SECRET_ACCESS_KEY"]}],
+                    "actions": actions,
+                }
+                for key, actions in zip(keys, rights, strict=True)
+            ]
+        }
+    )
+
+
 def _options(folder: Path, ports: list[int], bucket: str) -> list[str]:
     s3, master, volume, filer, admin = ports
     return [
@@ -100,6 +121,7 @@ def _options(folder: Path, ports: list[int], bucket: str) -> list[str]:
         f"-volume.port={volume}",
         f"-filer.port={filer}",
         f"-bucket={bucket}",
+        f"-s3.config={folder}/identities.json",
         "-s3.autoCreateBucket=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",

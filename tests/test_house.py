@@ -100,7 +100,7 @@ def test_the_readmes_tree_is_the_disks() -> None:
 
 
 def test_the_readme_is_short_and_its_recipe_loads(tmp_path: Path) -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100  # pictures and the map included
     own = tmp_path / "mine.yaml"
     own.write_text(blocks(ROOT / "README.md", "yaml")[0])
     assert recipe.load(str(own)).register_as.name

@@ -8,6 +8,8 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -45,6 +47,20 @@ _WEATHER = (
     *(CredentialRetrievalError, MetadataRetrievalError),  # a cloud's metadata service has bad moments too
     *(FSTimeoutError, aiohttp.ClientError, ConnectionError, TimeoutError, asyncio.IncompleteReadError),
 )
+_REMEDIES = {  # what a code of S3 means for who set it up; others get the general remedy
+    "InvalidAccessKeyId": "the server does not know the key in AWS_ACCESS_KEY_ID: is it this server's?",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID, or a proxy changes requests",
+    "RequestTimeTooSkewed": "set this machine's clock (timedatectl, chronyc tracking): S3 allows 15 minutes",
+    "AccessDenied": "give the key the right that is named, on the bucket and all below the prefix (docs/connect.md)",
+    **dict.fromkeys(
+        ("AuthorizationHeaderMalformed", "PermanentRedirect", "301", "IllegalLocationConstraintException"),
+        "the bucket is in another region: set AWS_DEFAULT_REGION to it",
+    ),
+    **dict.fromkeys(
+        ("ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
+        "the session is over: get new credentials, AWS_SESSION_TOKEN among them",
+    ),
+}
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # AWS's rule, which also keeps user:password@host out
 
 
@@ -117,7 +133,7 @@ class S3Objects:
 
     def upload(self, path: Path, key: str) -> tuple[int, str]:
         if path.stat().st_size > BLOCK:
-            return self._multipart(path, key)
+            return self.in_parts(path, key)
         data = path.read_bytes()
         self.put(key, data)
         return len(data), hashlib.sha256(data).hexdigest()
@@ -125,7 +141,19 @@ class S3Objects:
     def delete(self, key: str) -> None:
         self._call("delete_object", Key=self._key(key))
 
-    def _multipart(self, path: Path, key: str) -> tuple[int, str]:
+    def clock(self) -> datetime:
+        """What time the server says it is, refused or not; Unreachable where it does not answer."""
+        try:
+            reply = self._call("list_objects_v2", Prefix=self.prefix, MaxKeys=1)
+        except (StoreRefused, FileNotFoundError) as error:
+            said = error.__cause__.__cause__ if isinstance(error.__cause__, OSError) else error.__cause__
+            if not isinstance(said, ClientError):
+                raise
+            reply = said.response
+        return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def in_parts(self, path: Path, key: str) -> tuple[int, str]:
+        """Store a file as a multipart upload, whatever its size; size and sha256."""
         name = self._key(key)
         upload = self._call("create_multipart_upload", Key=name, ChecksumAlgorithm="SHA256")["UploadId"]
         try:
@@ -194,9 +222,9 @@ class S3Objects:
             except _WEATHER as error:
                 problem = error
             except (BotoCoreError, ValueError) as error:  # no credentials, no such profile, an endpoint that is no URL
-                raise _denied(self.uri, str(error)) from error
+                raise _denied(self.uri, str(error), what) from error
             except (OSError, ClientError) as error:
-                self._classify(error)
+                self._classify(error, what)
                 problem = error
             if time.monotonic() + pause > end:
                 raise self._unreachable(what, problem) from problem
@@ -211,7 +239,7 @@ class S3Objects:
             remedy="check the server and AWS_ENDPOINT_URL; LUTHIER_STORE_DEADLINE_S sets how long to wait",
         )
 
-    def _classify(self, error: OSError | ClientError) -> None:
+    def _classify(self, error: OSError | ClientError, what: str) -> None:
         """Return where another try may help; raise what the error means where it cannot."""
         cause = error if isinstance(error, ClientError) else error.__cause__
         if not isinstance(cause, ClientError):
@@ -230,19 +258,21 @@ class S3Objects:
                 value=self.bucket,
                 remedy="create it, or set LUTHIER_STORE to one that exists",
             ) from error
-        raise _denied(self.uri, f"{code}: {cause.response['Error'].get('Message', '')}") from error
+        said = f"{code}: {cause.response['Error'].get('Message', '')}"
+        raise _denied(self.uri, said, what, _REMEDIES.get(code, "")) from error
 
 
 class _Taken(Exception):
     """A conditional write found something already there."""
 
 
-def _denied(uri: str, value: str) -> StoreRefused:
+def _denied(uri: str, value: str, what: str, remedy: str = "") -> StoreRefused:
     return StoreRefused(
-        "the store refused the request",
+        f"the store refused {what.partition(' ')[0]}",
         place=uri,
         value=value,
-        remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, the clock, and the rights to read, write, list and delete",
+        remedy=remedy
+        or "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, the clock, and the rights to read, write, list and delete",
     )
 
 

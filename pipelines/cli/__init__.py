@@ -6,7 +6,7 @@ import typer
 
 from infra.errors import LuthierError
 from infra.printable import clean
-from pipelines.cli import chat, plan, pull, push, run, runs, show, stack, try_
+from pipelines.cli import chat, doctor, plan, pull, push, run, runs, show, stack, try_
 
 app = typer.Typer(
     help="Fine-tune LLMs as a workflow: pinned base, prepared data, DeepSpeed training, merge, lm-eval, gate, MLflow.",
@@ -22,6 +22,7 @@ app.command("try")(try_.try_)
 app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("push")(push.push)
+app.command("doctor")(doctor.doctor)
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("status")(stack.status)

@@ -40,7 +40,9 @@ def alive(pids: list[int]) -> list[int]:
 
 def start_family(notes: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """A process that calls produce(), and the pids of worker, child and orphaned grandchild below it."""
-    code = "import sys; from tests.toy import run, Toy; run(Toy(act='family', notes=sys.argv[1]))"
+    # Ctrl-C must reach it even where these tests run in the background of a shell, which has it ignored.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys; from tests.toy import run, Toy; run(Toy(act='family', notes=sys.argv[1]))"
     parent = subprocess.Popen([sys.executable, "-c", code, str(notes)], stderr=subprocess.DEVNULL)
     until((notes / "pids").exists)
     pids = json.loads((notes / "pids").read_text())
