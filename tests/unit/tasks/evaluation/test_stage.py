@@ -1,6 +1,8 @@
 """Evaluation end to end on a tiny random model: what is stored, what a task may see, what is refused."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from tasks.evaluation import stage
 from tasks.evaluation.config import EvaluateConfig
+from tests import tiny
 
 pytestmark = pytest.mark.heavy
 
@@ -85,6 +88,19 @@ def test_a_task_folder_is_refused_until_it_is_trusted(folder: Path, model: Recei
     with pytest.raises(BadTask, match="code") as refused:
         stage.step(config(folder, trust_tasks=False), model, tokenizer)
     assert "trust_tasks: true" in refused.value.remedy
+
+
+@pytest.mark.slow
+def test_a_merged_model_is_asked_with_the_template_it_was_trained_on(
+    platform: Platform, folder: Path, committed: Callable[[str, Path], Receipt], tokenizer: Receipt, tmp_path: Path
+) -> None:
+    tiny.model(tiny.tokenizer(tmp_path / "merged" / "model"))
+    (tmp_path / "merged" / "model" / "chat_template.jinja").write_text("TRAINED {{ messages[0]['content'] }}")
+    asked = config(folder, tasks=["colours"], limit=2, apply_chat_template=True)
+    receipt = stage.run(asked, committed("merging", tmp_path / "merged"), tokenizer, platform)
+    samples = [json.loads(line) for line in platform.store.read(receipt, "samples/colours.jsonl").splitlines()]
+    wanted = [hashlib.sha256(f"TRAINED What is {n}?".encode()).hexdigest() for n in range(2)]
+    assert [sample["prompt_hash"] for sample in samples] == wanted
 
 
 @pytest.mark.slow
