@@ -24,12 +24,12 @@ def answers(url: str, timeout_s: float = ASK_S) -> bool:
 
 
 def call(url: str, auth: str, body: Any = None, method: str = "POST", timeout_s: float = 30.0) -> Any:
-    """A JSON request with basic auth (`user:password`); None where the server has no such thing (404).
+    """A JSON request with `user:password` or `Bearer key`; None where the server has no such thing (404).
 
     Raises urllib.error.HTTPError for every other refusal, OSError where nobody answers.
     """
-    token = base64.b64encode(auth.encode()).decode()
-    headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+    basic = f"Basic {base64.b64encode(auth.encode()).decode()}"
+    headers = {"Authorization": auth if auth.startswith("Bearer ") else basic, "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers, method=method)
     try:

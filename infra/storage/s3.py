@@ -111,22 +111,32 @@ class S3Objects:
             return None
 
     def list(self, prefix: str) -> dict[str, int]:
-        found: dict[str, int] = {}
+        return {key: size for key, (size, _) in self.entries(prefix).items()}
+
+    def entries(self, prefix: str) -> dict[str, tuple[int, str]]:
+        """Size and ETag by key, as `list`; an object whose ETag is the same holds the same bytes."""
+        found: dict[str, tuple[int, str]] = {}
         more: dict[str, str] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=self.prefix + prefix, **more)
-            found |= {item["Key"].removeprefix(self.prefix): int(item["Size"]) for item in page.get("Contents", [])}
+            for item in page.get("Contents", []):
+                found[item["Key"].removeprefix(self.prefix)] = (int(item["Size"]), str(item["ETag"]))
             if not page.get("IsTruncated"):
                 return found
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def blocks(self, key: str) -> Iterator[bytes]:
+    def blocks(self, key: str, etag: str = "") -> Iterator[bytes]:
+        """See Objects.blocks; Corrupt where the object changes meanwhile, or is not the one of the ETag given."""
         size = self.size(key)
         if size is None:
             raise FileNotFoundError(f"{self.uri}/{key}")
+        same = {"IfMatch": etag} if etag else {}
         for start in range(0, size, BLOCK):
             stop = min(start + BLOCK, size)
-            block = self._body(key, {"Range": f"bytes={start}-{stop - 1}"})
+            try:
+                block = self._body(key, {"Range": f"bytes={start}-{stop - 1}", **same})
+            except _Taken:
+                block = None
             if block is None or len(block) != stop - start:
                 raise Corrupt("an object changed or vanished while it was read", place=f"{self.uri}/{key}")
             yield block

@@ -13,10 +13,11 @@ class BaseConfig(Frozen):
     """The model that is tuned. Its content goes into the key by hash, so a moved folder is the same base."""
 
     model_name_or_path: Annotated[str, NotInKey()] = Field(
-        description="an id on the hub, a folder in Hugging Face layout, a .gguf file, or package://module/file.gguf"
+        description="an id on the hub, a folder in Hugging Face layout (also s3://bucket/folder), a .gguf file, or package://module/file.gguf"
     )
     revision: Annotated[str | None, NotInKey()] = Field(
-        default=None, description="of a hub id: a commit, or a branch or tag, which is resolved to its commit; main"
+        default=None,
+        description="of a hub id: a commit, or a branch or tag, which is resolved to its commit; main. Of a folder in a bucket: the hash of its listing, which must hold",
     )
     sha256: Annotated[str | None, NotInKey()] = Field(
         default=None, description="the hash that a .gguf file must have; another one is refused"
@@ -33,12 +34,19 @@ class BaseConfig(Frozen):
         """Whether the model is organisation/name on a hub. Paths are absolute once a recipe is loaded."""
         return bool(hub.ID.fullmatch(self.model_name_or_path))
 
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether the model is a folder of an S3 store."""
+        return self.model_name_or_path.startswith("s3://")
+
     @model_validator(mode="after")
     def _hub_or_file(self) -> "BaseConfig":
-        if self.revision is not None and not self.is_hub_id:
-            raise ValueError("base.revision is for an id on the hub; a file or folder is pinned by its content")
-        if self.sha256 is not None and self.is_hub_id:
-            raise ValueError("base.sha256 is for a .gguf file; pin a model on the hub by base.revision")
+        if self.revision is not None and not (self.is_hub_id or self.is_in_bucket):
+            raise ValueError("base.revision is for the hub or a bucket; a file or folder here is pinned by its content")
+        if self.sha256 is not None and (self.is_hub_id or self.is_in_bucket):
+            raise ValueError(
+                "base.sha256 is for a .gguf file; a hub's model is pinned by base.revision, a bucket's by itself"
+            )
         return self
 
     @field_validator("sha256")

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -24,8 +24,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TEXT = ("*.json", "*.txt", "*.jinja", "*.model", "README.md", "LICEN[SC]E*", "NOTICE*", "COPYING*")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
-OnFile = Callable[[str, int, int], None]  # its name, how many came before it, and how many there are
-
 
 @lru_cache(maxsize=32)
 def commit(repo_id: str, revision: str) -> str:
@@ -39,7 +37,7 @@ def commit(repo_id: str, revision: str) -> str:
     return found
 
 
-def fetch(repo_id: str, at: str, *, weights: bool, on_file: OnFile) -> Path:
+def fetch(repo_id: str, at: str, *, weights: bool, on_file: origin.OnFile) -> Path:
     """The folder that holds a commit's text files, and its weights if they are wanted; it lies in the hub's own cache
     (HF_HOME), so what is there already is not fetched again.
 

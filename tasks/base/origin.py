@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tasks.base.config import BaseConfig
 PLACE = "base.model_name_or_path"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+OnFile = Callable[[str, int, int], None]  # a file's name, how many came before it, and how many there are
+
+_OTHER_WEIGHTS = (".gguf", ".msgpack", ".h5", ".onnx")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING")
 
@@ -56,9 +60,18 @@ def tokenizer_files(path: Path) -> list[Path]:
     """What the tokenizer is made from: the .gguf file, or everything in the folder that is text."""
     if path.is_file():
         return [path]
-    weights = (".safetensors", INDEX, ".gguf", ".msgpack", ".h5", ".onnx", *_PICKLES)
-    kept = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    return sorted(file for file in kept if not file.name.endswith(weights) and file.suffix != ".md")
+    return sorted(file for file in path.iterdir() if file.is_file() and is_text(file.name))
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is that of something a tokenizer may be made from."""
+    return not name.startswith(".") and not name.endswith((".safetensors", INDEX, ".md", *_OTHER_WEIGHTS, *_PICKLES))
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file's name is that of something the weights are made from, or that says whose they are."""
+    about = name in ("config.json", "generation_config.json", "README.md", INDEX) or name.upper().startswith(_LICENCES)
+    return about or name.endswith(".safetensors")
 
 
 def weight_files(path: Path) -> list[Path]:

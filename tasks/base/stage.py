@@ -7,7 +7,7 @@ from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
-from tasks.base import hub, origin
+from tasks.base import bucket, hub, origin
 from tasks.base.config import BaseConfig
 
 
@@ -27,6 +27,9 @@ def _step(what: str, config: BaseConfig, files: Callable[[Path], list[Path]]) ->
         at = hub.commit(config.model_name_or_path, config.revision or "main")
         pinned = config.model_copy(update={"revision": at})
         return Step(what, 1, pinned, material={"hub": [config.model_name_or_path, at]}, folder="base")
+    if config.is_in_bucket:
+        at = bucket.revision(config.model_name_or_path, config.revision)
+        return Step(what, 1, config.model_copy(update={"revision": at}), material={"bucket": at}, folder="base")
     return Step(what, 1, config, material={"files": origin.pin(files(origin.locate(config)))}, folder="base")
 
 

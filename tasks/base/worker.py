@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from infra.errors import BadModel
 from infra.launch.work import Summary, Work, main
 from infra.models import tensors
-from tasks.base import gguf, hub, origin
+from tasks.base import bucket, gguf, hub, origin
 from tasks.base.config import BaseConfig
 from tasks.base.origin import PLACE
 
@@ -29,19 +29,27 @@ PROBE = "Zażółć gęślą jaźń: 3 tickets, 你好, <|im_end|>\n\tnext"
 
 def work(job: Work[BaseConfig]) -> Summary:
     """The stage's name says which of the two is wanted."""
-    path = _fetched(job) if job.config.is_hub_id else origin.locate(job.config)
+    path = _path(job)
     with gguf.read_once():
         if job.spec.stage == "tokenizer":
             return make_tokenizer(job, path)
         return make_weights(job, path)
 
 
-def _fetched(job: Work[BaseConfig]) -> Path:
+def _path(job: Work[BaseConfig]) -> Path:
+    """The model on this machine, fetched if need be."""
+
     def told(name: str, number: int, count: int) -> None:
         job.beat(f"fetching {name}", number, count)
 
-    at = str(job.config.revision)
-    return hub.fetch(job.config.model_name_or_path, at, weights=job.spec.stage == "weights", on_file=told)
+    name, at, weights = job.config.model_name_or_path, str(job.config.revision), job.spec.stage == "weights"
+    if job.config.is_hub_id:
+        return hub.fetch(name, at, weights=weights, on_file=told)
+    if not job.config.is_in_bucket:
+        return origin.locate(job.config)
+    if weights:
+        job.require_space(2 * bucket.size(name), "the weights, as they are and as they are stored")
+    return bucket.fetch(name, at, job.scratch / "fetched", weights=weights, on_file=told)
 
 
 def make_tokenizer(job: Work[BaseConfig], path: Path) -> Summary:
@@ -175,6 +183,8 @@ def _write_source(job: Work[BaseConfig], files: list[Path], licence: str | None)
     source: dict[str, JsonValue] = {"files": entries, "license": job.config.license or licence}
     if job.config.is_hub_id:
         source |= {"hub": job.config.model_name_or_path, "revision": job.config.revision}
+    if job.config.is_in_bucket:
+        source |= {"bucket": job.config.model_name_or_path, "revision": job.config.revision}
     _write_json(job.out / "source.json", source)
 
 

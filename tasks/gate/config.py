@@ -13,7 +13,7 @@ class Bar(Frozen):
     metric: str = Field(description="its name in results.json, such as exact_match")
     min: float | None = Field(None, description="the score that must be reached, whatever the baseline's")
     min_gain: float | None = Field(None, description="how much better than the baseline it must be")
-    higher_is_better: bool = True
+    higher_is_better: bool = Field(True, description="false for a metric such as perplexity")
 
     @model_validator(mode="after")
     def _asks_something(self) -> "Bar":

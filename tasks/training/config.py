@@ -29,9 +29,13 @@ class TrainConfig(Frozen):
 
     tuning: Tuning = Field(description="full, lora or qlora, with the method's own fields")
     learning_rate: float | None = Field(None, gt=0, lt=1, description="default: 2e-4 for adapters, 2e-5 for full")
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "cosine"
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
+        "cosine", description="how the learning rate goes after warm-up"
+    )
     warmup_steps: float = Field(0.03, ge=0, description="steps, or a share of all steps where below 1")
-    num_train_epochs: float = Field(1.0, gt=0)
+    num_train_epochs: float = Field(
+        1.0, gt=0, description="times that every sequence is seen, in steps rounded to whole ones"
+    )
     max_steps: int | None = Field(None, ge=1, description="overrides num_train_epochs")
     train_batch_size: int = Field(
         16, ge=1, description="packed sequences (rows without packing) a step, on all devices"
@@ -39,16 +43,18 @@ class TrainConfig(Frozen):
     per_device_train_batch_size: Annotated[int, NotInKey()] = Field(
         1, ge=1, description="at most so many sequences at once on a device; accumulation is derived"
     )
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    bf16: bool = True
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    bf16: bool = Field(True, description="forward and backward in bfloat16; with neither bf16 nor fp16 all is float32")
     fp16: bool = Field(False, description="with loss scaling; needs a GPU")
     deepspeed: Preset | dict[str, JsonValue] = Field(
         "zero2", description="a preset, or the path or content of a DeepSpeed JSON"
     )
     gradient_checkpointing: Annotated[bool, NotInKey()] = Field(False, description="less memory, about 25 % slower")
     num_processes: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: one a GPU, else one")
-    logging_steps: Annotated[int, NotInKey()] = Field(1, ge=1)
+    logging_steps: Annotated[int, NotInKey()] = Field(
+        1, ge=1, description="loss, learning rate and speed are noted every so many steps"
+    )
     eval_steps: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: only after the last step")
     save_steps: Annotated[int, NotInKey()] = Field(
         50, ge=1, description="a checkpoint is committed every so many steps"
@@ -56,7 +62,7 @@ class TrainConfig(Frozen):
     ddp_timeout: Annotated[int, NotInKey()] = Field(
         1800, ge=30, description="seconds a step may take before it counts as hung"
     )
-    seed: int = 42
+    seed: int = Field(42, description="order of the sequences, start of the adapter, dropout")
     training_args: dict[str, JsonValue] = Field(
         default_factory=dict, description="any further transformers.TrainingArguments"
     )

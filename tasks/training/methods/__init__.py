@@ -6,11 +6,13 @@ from pydantic import Field
 
 from infra.frozen import Frozen
 
+METHOD = "full: all weights; lora: an adapter; qlora: an adapter of a base that is held in 4 bits"
+
 
 class Full(Frozen):
     """Every weight is trained: the most capable, and 16 bytes of state a parameter (fp32 Adam) to keep somewhere."""
 
-    method: Literal["full"] = "full"
+    method: Literal["full"] = Field("full", description=METHOD)
 
     @property
     def adapter(self) -> bool:
@@ -26,10 +28,12 @@ class Full(Frozen):
 class Lora(Frozen):
     """Low-rank updates of the linear layers (Hu et al. 2021); `qlora` holds the base in NF4 (Dettmers et al. 2023)."""
 
-    method: Literal["lora", "qlora"]
+    method: Literal["lora", "qlora"] = Field(description=METHOD)
     lora_r: int = Field(16, ge=1, le=1024, description="rank of the update")
     lora_alpha: int = Field(32, ge=1, description="the update is scaled by lora_alpha / lora_r")
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of the adapter's inputs that is dropped in training"
+    )
     target_modules: str | list[str] = Field("all-linear", description="module names, or all-linear")
     use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_r) (Kalajdzievski 2023)")
 

@@ -16,6 +16,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.heavy
 def test_processes_of_this_machine_hear_each_other() -> None:
     found = devices.devices()
