@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
@@ -31,12 +32,16 @@ def shown(stage: str) -> OnBeat:
 
     def on_beat(beat: Beat) -> None:
         logger.info("%s: %s", stage, beat.line())
-        if beat.steps:
-            progress = 100.0 * beat.step / beat.steps
+        if not beat.steps:
+            return
+        progress = 100.0 * beat.step / beat.steps
+        try:
             if bar:
                 update_progress_artifact(artifact_id=bar[0], progress=progress)
             else:
                 bar.append(create_progress_artifact(progress=progress, key=f"{stage}-progress", description=stage))
+        except httpx.HTTPError as error:  # a server that is away must not end a training that goes on without it
+            logger.warning("the progress could not be shown: %s", error)
 
     return on_beat
 
