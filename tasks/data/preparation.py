@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 
 from infra.errors import BadData, BadTemplate
 from tasks.data.config import DataConfig
-from tasks.data.rows import BadRow, Chat, Found, Row, fingerprint
+from tasks.data.rows import BadRow, Chat, Found, Row, Text, fingerprint
 from tasks.data.spool import Spool, held_out
 from tasks.data.tally import Prompts, Tally
 from tasks.data.templates import Rendered, Template
 from tasks.data.tokens import Encoder, Tokens
 
 BATCH_ROWS = 512
+ASKED = 256  # tokens of a document that become prompt and answer
 BATCH_CHARACTERS = 2**20  # encodings take some hundred bytes a token until they are spooled
 
 
@@ -81,30 +83,42 @@ class Preparation:
         good = [(*row, text) for row, text in zip(rows, texts, strict=True) if isinstance(text, Rendered)]
         for (place, row, print_, text), tokens in zip(good, self.encoder.encode([g[3] for g in good]), strict=True):
             self.lengths.append(len(tokens.ids))
-            fitted = self._fitted(place, tokens)
-            if fitted is None:
-                continue
-            self.tally.keep(fitted.straddling)
-            self.spool.add(fitted, print_, isinstance(row, Chat))
-            if validation:
-                self._held.add(print_)
-            if fitted is tokens and (validation or self.config.validation_files is None):
-                self.prompts.offer(print_, text)
+            pieces = self._fitted(place, row, tokens)
+            for number, piece in enumerate(pieces):
+                self.spool.add(piece, print_, isinstance(row, Chat), head=number == 0)
+            if pieces:
+                self.tally.keep(pieces[0].straddling)
+                if validation:
+                    self._held.add(print_)
+                if validation or self.config.validation_files is None:
+                    self._offer(print_, row, text, tokens)
 
-    def _fitted(self, place: str, tokens: Tokens) -> Tokens | None:
-        """The row within max_length, or None where it is dropped."""
+    def _offer(self, print_: int, row: Row, text: Rendered, tokens: Tokens) -> None:
+        """Of a document the middle of its beginning parts prompt and answer; what was cut is no prompt for a model."""
+        if isinstance(row, Text):
+            self.prompts.offer(print_, lambda: self.encoder.halves(tokens.ids[:ASKED]))
+        elif len(tokens.ids) <= self.config.max_length:
+            self.prompts.offer(print_, lambda: (text.prompt(), text.answer()))
+
+    def _fitted(self, place: str, row: Row, tokens: Tokens) -> list[Tokens]:
+        """The row within max_length, in several pieces where it may be split; none where it is dropped."""
         length, limit = len(tokens.ids), self.config.max_length
         if length <= limit:
-            return tokens
-        if self.config.overlong == "drop":
+            return [tokens]
+        if self.config.overlong == "split" and isinstance(row, Text):
+            self.tally.split += 1
+            ends = [*range(0, length, limit), length]
+            ends[-2] -= length - ends[-2] == 1  # nothing would predict a last piece of one token
+            return [Tokens(tokens.ids[a:b], tokens.learned[a:b]) for a, b in pairwise(ends)]
+        if self.config.overlong != "truncate":
             self.tally.drop(place, "longer than max_length", f" ({length} tokens)")
-            return None
+            return []
         cut = Tokens(tokens.ids[:limit], tokens.learned[:limit], tokens.straddling)
         if not cut.learned.any():
             self.tally.drop(place, "its answer lies beyond max_length", f" ({length} tokens)")
-            return None
+            return []
         self.tally.truncate(place, f"{length} tokens cut to {limit}")
-        return cut
+        return [cut]
 
 
 def require_rows(train: int, tally: Tally) -> None:

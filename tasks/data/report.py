@@ -29,8 +29,10 @@ class Report(Frozen):
     validation_rows: int
     dropped: int
     truncated: int
+    split: int
     bad: int
     dropped_why: dict[str, int]
+    unused_columns: list[str]
     train_tokens: int
     validation_tokens: int
     supervised_share: float
@@ -59,6 +61,7 @@ class Report(Frozen):
             ("dropped", self.dropped, why),
             ("bad", self.bad, "could not be used"),
             ("truncated", self.truncated, "kept without their end"),
+            ("split", self.split, "documents that go on in the next sequence"),
         ]
         table = "".join(f"| {name} | {count:,} | {note} |\n" for name, count, note in rows)
         return f"| rows | count | |\n|---|---:|---|\n{table}"
@@ -66,6 +69,7 @@ class Report(Frozen):
     def _lengths(self) -> str:
         where = "bins of packed rows" if self.packing else "bins of one row each"
         return (
+            f"- Columns that were not used: {', '.join(map(_inline, self.unused_columns)) or 'none'}.\n"
             f"- Supervised share: {self.supervised_share:.1%} of the tokens are answers, with weight 1; "
             f"the others have weight {self.prompt_loss_weight:g}.\n"
             f"- Straddling tokens: {self.straddling_tokens} hold the end of a prompt and the start of its answer, "

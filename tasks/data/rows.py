@@ -1,4 +1,4 @@
-"""What a row may be: a conversation, or a plain prompt with its completion."""
+"""What a row may be: a conversation, a prompt with its completion, or text to go on learning the language from."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,9 +7,7 @@ from typing import Any, TypeAlias
 
 from infra.frozen import canonical
 
-ACCEPTED = "messages (a list of {role, content}), or prompt and completion (both strings, or both lists of messages)"
 ROLES = ("system", "user", "assistant")
-_LAYOUTS = ({"messages"}, {"prompt", "completion"})
 
 Message: TypeAlias = dict[str, str]
 
@@ -48,7 +46,21 @@ class Plain:
         return len(self.prompt) + len(self.completion)
 
 
-Row: TypeAlias = Chat | Plain
+@dataclass(frozen=True)
+class Text:
+    """A document; every token of it is learned."""
+
+    text: str
+
+    def content(self) -> object:
+        return {"text": self.text}
+
+    def size(self) -> int:
+        """Characters."""
+        return len(self.text)
+
+
+Row: TypeAlias = Chat | Plain | Text
 
 
 @dataclass(frozen=True)
@@ -61,30 +73,6 @@ class Found:
     reason: str = ""
 
 
-def known_columns(columns: set[str]) -> bool:
-    """Whether these names are one of the accepted layouts."""
-    return columns in _LAYOUTS
-
-
-def parse(value: object) -> Row:
-    """A row from decoded JSON; BadRow says what is wrong with it."""
-    if not isinstance(value, Mapping):
-        raise BadRow(f"a row must be an object, not {type(value).__name__}")
-    if not known_columns(set(value)):
-        raise BadRow(f"has the columns {', '.join(sorted(map(str, value)))}; accepted: {ACCEPTED}")
-    if "messages" in value:
-        return _chat(value["messages"], [])
-    prompt, completion = value["prompt"], value["completion"]
-    if isinstance(prompt, list) and isinstance(completion, list):
-        return _chat(completion, prompt)
-    if not isinstance(prompt, str) or not isinstance(completion, str):
-        kinds = f"{type(prompt).__name__} and {type(completion).__name__}"
-        raise BadRow(f"prompt and completion must both be strings or both be lists of messages, not {kinds}")
-    if not completion:
-        raise BadRow("the completion is empty")
-    return Plain(prompt, completion)
-
-
 def fingerprint(row: Row, seed: int) -> int:
     """64 bits of the row's content: equal rows are equal wherever they stand; BadRow where it is no valid text."""
     try:
@@ -94,7 +82,8 @@ def fingerprint(row: Row, seed: int) -> int:
     return int.from_bytes(hashed.digest()[:8], "big")
 
 
-def _chat(value: object, given: list[Any]) -> Chat:
+def chat(value: object, given: list[Any]) -> Chat:
+    """A conversation of decoded messages after those that are only context; BadRow says what is wrong with it."""
     if not isinstance(value, list):
         raise BadRow(f"messages must be a list, not {type(value).__name__}")
     messages = [_message(item, number) for number, item in enumerate([*given, *value])]
@@ -112,7 +101,7 @@ def _message(value: object, number: int) -> Message:
     keys = {key for key in value if value[key] is not None}
     if keys != {"role", "content"}:
         raise BadRow(f"message {number} has the keys {sorted(map(str, keys))}; accepted: role, content")
-    role, content = value["role"], value["content"]
+    role, content = value["role"], _joined(value["content"], number)
     if role not in ROLES:
         raise BadRow(f"message {number} has the role {str(role)[:40]!r}; accepted: {', '.join(ROLES)}")
     if not isinstance(content, str):
@@ -120,3 +109,16 @@ def _message(value: object, number: int) -> Message:
     if role == "assistant" and not content.strip():
         raise BadRow(f"message {number}: the answer is empty")
     return {"role": role, "content": content}
+
+
+def _joined(content: object, number: int) -> object:
+    """Text in parts as one text."""
+    if not isinstance(content, list):
+        return content
+    parts = []
+    for part in content:
+        text = part.get("text", part.get("value")) if isinstance(part, Mapping) else None
+        if not isinstance(text, str) or part.get("type", "text") != "text":
+            raise BadRow(f"message {number} has a part that is no text: only text can be learned")
+        parts.append(text)
+    return "".join(parts)

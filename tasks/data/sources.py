@@ -9,7 +9,7 @@ from infra.errors import BadRecipe
 from infra.storage import sources
 from tasks.data.config import DataConfig
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 
 
 def files(names: list[str], field: str) -> list[str]:

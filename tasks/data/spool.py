@@ -16,17 +16,17 @@ RUN = 2**22  # tokens copied at once
 
 
 class Spool:
-    """Rows in reading order, in two flat files; in memory only 21 bytes a row."""
+    """Rows in reading order, in two flat files; in memory only 22 bytes a row."""
 
     def __init__(self, folder: Path, prompt_loss_weight: float) -> None:
         folder.mkdir(parents=True)
         self.folder, self._prompt = folder, prompt_loss_weight
         self._files = {kind: (folder / f"{kind}.bin").open("wb") for kind in KINDS}
         self._lengths, self._learned, self._prints = array("I"), array("I"), array("Q")
-        self._chats = bytearray()
+        self._chats, self._heads = bytearray(), bytearray()
 
-    def add(self, tokens: Tokens, fingerprint: int, chat: bool) -> None:
-        """Append one row."""
+    def add(self, tokens: Tokens, fingerprint: int, chat: bool, head: bool = True) -> None:
+        """Append one row, or a piece of one: the first is its head."""
         weights = np.where(tokens.learned, 1.0, self._prompt)
         weights[:1] = 0
         for kind, values in (("tokens", tokens.ids), ("weights", weights)):
@@ -35,6 +35,7 @@ class Spool:
         self._learned.append(int(tokens.learned.sum()))
         self._prints.append(fingerprint)
         self._chats.append(chat)
+        self._heads.append(head)
 
     def close(self) -> None:
         """Finish the files; nothing can be added afterwards."""
@@ -60,6 +61,11 @@ class Spool:
     def chats(self) -> NDArray[np.bool_]:
         """Which rows are conversations."""
         return np.frombuffer(bytes(self._chats), dtype=np.uint8).astype(bool)
+
+    @property
+    def heads(self) -> NDArray[np.bool_]:
+        """Which of them begin a row; the others go on with the one before."""
+        return np.frombuffer(bytes(self._heads), dtype=np.uint8).astype(bool)
 
     def write(self, folder: Path, chosen: NDArray[np.bool_]) -> Ints:
         """Write the tokens, weights and offsets of the chosen rows; their lengths."""

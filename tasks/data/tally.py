@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 
 from infra.errors import BadData
-from tasks.data.templates import Rendered
 
 SHOWN = 20
 PROMPTS = 64
@@ -20,6 +19,7 @@ class Tally:
     kept: int = 0
     dropped: int = 0
     truncated: int = 0
+    split: int = 0
     bad: int = 0
     straddling: int = 0
     problems: dict[str, list[tuple[str, str]]] = field(
@@ -69,10 +69,11 @@ class Prompts:
         self._heap: list[tuple[int, str, str]] = []
         self._seen: set[int] = set()
 
-    def offer(self, fingerprint: int, row: Rendered) -> None:
+    def offer(self, fingerprint: int, pair: Callable[[], tuple[str, str]]) -> None:
+        """A row's prompt and answer, which are only asked for where they are wanted."""
         if fingerprint in self._seen or (len(self._heap) == PROMPTS and -fingerprint <= self._heap[0][0]):
             return
-        item = (-fingerprint, row.prompt(), row.answer())
+        item = (-fingerprint, *pair())
         self._seen.add(fingerprint)
         if len(self._heap) < PROMPTS:
             heappush(self._heap, item)

@@ -15,5 +15,5 @@ def prepare(config: DataConfig, tokenizer: Receipt) -> Receipt:
     platform = settings.load().platform()
     dataset = stage.run(config, tokenizer, platform, shown("data"))
     report = platform.store.read(dataset, "report.md").decode()
-    publish("data-report", report, {"row lengths": platform.store.read(dataset, "lengths.png")})
+    publish("data-report", "What the rows became", report, {"row lengths": platform.store.read(dataset, "lengths.png")})
     return dataset

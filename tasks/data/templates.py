@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import jinja2
 
 from infra.errors import BadModel, BadTemplate
-from tasks.data.rows import BadRow, Chat, Message, Plain, Row
+from tasks.data.rows import BadRow, Chat, Message, Plain, Row, Text
 
 Span: TypeAlias = tuple[int, int]
 # Llama 3's templates write today's date where none is given; their own default keeps equal rows equal tomorrow.
@@ -61,12 +61,13 @@ class Template:
         turns = iter(self._chats(chats))
         return [next(turns) if isinstance(row, Chat) else self._plain(row) for _, row in rows]
 
-    def _plain(self, row: Plain) -> Rendered:
+    def _plain(self, row: Plain | Text) -> Rendered:
         end = self._tokenizer.eos_token
         if end is None:
             raise BadModel("the tokenizer names no EOS token", remedy="set eos_token in its tokenizer_config.json")
-        prompt = row.prompt if row.prompt.startswith(self._begin) else self._begin + row.prompt
-        text = prompt + row.completion.removesuffix(end) + end
+        asked, learned = ("", row.text) if isinstance(row, Text) else (row.prompt, row.completion)
+        prompt = asked if asked.startswith(self._begin) else self._begin + asked
+        text = prompt + learned.removesuffix(end) + end
         return Rendered(text, ((len(prompt), len(text)),), end)
 
     def _chats(self, chats: Sequence[tuple[str, Chat]]) -> Iterator[Rendered | BadRow]:

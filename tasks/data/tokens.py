@@ -70,6 +70,14 @@ class Encoder:
         encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
         return [self._by_lengths(self._bytes, encoding, row) for encoding, row in zip(encodings, rows, strict=True)]
 
+    def halves(self, ids: NDArray[np.uint32]) -> tuple[str, str]:
+        """The text of the first half of some tokens, and of the second."""
+        middle = len(ids) // 2
+        first, second = (
+            self._backend.decode(part.tolist(), skip_special_tokens=False) for part in np.split(ids, [middle])
+        )
+        return first, second
+
     def _by_lengths(self, lengths: NDArray[np.int64], encoding: Any, row: Rendered) -> Tokens:
         ids = np.array(encoding.ids, dtype=np.uint32)
         ends = np.cumsum(lengths[ids])

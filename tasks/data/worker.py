@@ -11,6 +11,7 @@ from infra.launch.work import Summary, Work, main
 from tasks.data import sources, stage
 from tasks.data.config import DataConfig
 from tasks.data.formats import read
+from tasks.data.layouts import Shape
 from tasks.data.packing import Bins, one_each, pack
 from tasks.data.preparation import Preparation, require_rows
 from tasks.data.report import Problem, Report, save, suggest
@@ -24,6 +25,7 @@ SUMMARY = {
     "validation_rows",
     "dropped",
     "truncated",
+    "split",
     "bad",
     "train_tokens",
     "supervised_share",
@@ -41,11 +43,12 @@ def work(job: Work[DataConfig]) -> Summary:
     override = config.chat_template and sources.text(config.chat_template, "data.chat_template")
     template = Template(tokenizer, override)
     preparation = Preparation(config, tokenizer, template, Spool(job.scratch / "spool", config.prompt_loss_weight))
-    _read_all(job, preparation)
+    shape = Shape(config.format, config.columns)
+    _read_all(job, preparation, shape)
     preparation.finish()
     _require_same_sources(job)
     job.beat("packing")
-    report = _split(job.out, preparation)
+    report = _split(job.out, preparation, sorted(shape.unused))
     save(job.out, report, np.array(preparation.lengths, dtype=np.int64))
     (job.out / "chat_template.jinja").write_text(template.text or "", encoding="utf-8")
     return {
@@ -56,7 +59,7 @@ def work(job: Work[DataConfig]) -> Summary:
     }
 
 
-def _read_all(job: Work[DataConfig], preparation: Preparation) -> None:
+def _read_all(job: Work[DataConfig], preparation: Preparation, shape: Shape) -> None:
     config, started = job.config, time.monotonic()
     sides = [
         ("data.validation_files", config.validation_files or [], True),
@@ -66,7 +69,7 @@ def _read_all(job: Work[DataConfig], preparation: Preparation) -> None:
     done = 0
     for field, names, validation in sides:
         for name, path in sources.fetched(names, field, job.scratch / "sources"):
-            for share in preparation.feed(read(path, name), validation):
+            for share in preparation.feed(read(path, name, shape), validation):
                 step = done + int(100 * share)
                 eta = (time.monotonic() - started) * (steps / step - 1) if step else None
                 job.beat("tokenising", step, steps, eta, rows=preparation.tally.rows)
@@ -80,7 +83,7 @@ def _require_same_sources(job: Work[DataConfig]) -> None:
         )
 
 
-def _split(out: Path, preparation: Preparation) -> Report:
+def _split(out: Path, preparation: Preparation, unused: list[str]) -> Report:
     config, spool, tally = preparation.config, preparation.spool, preparation.tally
     chosen = preparation.chosen()
     require_rows(int((~chosen).sum()), tally)
@@ -89,16 +92,18 @@ def _split(out: Path, preparation: Preparation) -> Report:
     held = set(spool.fingerprints[chosen].tolist())
     lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in preparation.prompts.items(held.__contains__)]
     (out / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
-    tokens = int(lengths["train"].sum())
+    tokens, heads = int(lengths["train"].sum()), spool.heads
     before = np.array(preparation.lengths, dtype=np.int64)
     return Report(
         rows=tally.rows,
-        train_rows=len(lengths["train"]),
-        validation_rows=len(lengths["validation"]),
+        train_rows=int((heads & ~chosen).sum()),
+        validation_rows=int((heads & chosen).sum()),
         dropped=tally.dropped,
         truncated=tally.truncated,
+        split=tally.split,
         bad=tally.bad,
         dropped_why=dict(tally.why),
+        unused_columns=unused,
         train_tokens=tokens,
         validation_tokens=int(lengths["validation"].sum()),
         supervised_share=int(spool.learned[~chosen].sum()) / tokens,

@@ -11,14 +11,15 @@ import pytest
 
 from infra.errors import BadData
 from tasks.data import formats
-from tasks.data.rows import Chat, Found, Plain
+from tasks.data.layouts import Shape
+from tasks.data.rows import Chat, Found, Plain, Text
 
 ASK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 GOOD = {"messages": ASK}
 
 
-def read(path: Path) -> list[Found]:
-    return list(formats.read(path, path.name))
+def read(path: Path, shape: Shape | None = None) -> list[Found]:
+    return list(formats.read(path, path.name, shape or Shape()))
 
 
 def test_rows_carry_their_line(write: Callable[..., Path]) -> None:
@@ -40,7 +41,7 @@ def test_plain_text_and_conversations_are_told_apart(write: Callable[..., Path])
         ("{", "is not JSON (Expecting property name enclosed in double quotes at column 2)"),
         ("[" * 100_000, "is not JSON"),
         ("7", "a row must be an object, not int"),
-        ('{"text": "x"}', "has the columns text; accepted: messages"),
+        ('{"label": "x"}', "has the columns label; accepted: messages"),
         ('{"messages": "x"}', "messages must be a list, not str"),
         ('{"messages": []}', "does not end with an assistant message"),
         ('{"messages": [3]}', "message 0 must be an object with role and content, not int"),
@@ -124,24 +125,24 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, data: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "place", "value"),
+    ("name", "data", "what", "place"),
     [
-        ("rows.jsonl", b'{"text": "x", "label": 1}\n', "rows.jsonl:1", "text, label"),
-        ("rows.jsonl", b'{"messages": [], "id": 1}\n', "rows.jsonl:1", "messages, id"),
-        ("rows.json", b'[{"question": "x"}]', "rows.json:1", "question"),
-        ("rows.csv", b"question,answer\nx,y\n", "rows.csv:1", "question, answer"),
-        ("rows.csv", b"prompt,completion,prompt\nx,y,z\n", "rows.csv:1", "prompt, completion, prompt"),
+        ("rows.jsonl", b'{"label": 1}\n', "the columns label; accepted: messages", "rows.jsonl:1"),
+        ("rows.jsonl", b'{"messages": [], "text": ""}\n', r"several layouts \(messages, text\)", "rows.jsonl:1"),
+        ("rows.json", b'[{"question": "x"}]', "the columns question", "rows.json:1"),
+        ("rows.csv", b"question,answer\nx,y\n", "the columns answer, question", "rows.csv:1"),
+        ("rows.csv", b"prompt,completion,prompt\nx,y,z\n", "two columns of one name", "rows.csv:1"),
     ],
 )
-def test_unknown_columns_are_refused_with_what_is_accepted(
-    tmp_path: Path, name: str, data: bytes, place: str, value: str
+def test_columns_that_are_no_layout_are_refused_with_what_is_accepted(
+    tmp_path: Path, name: str, data: bytes, what: str, place: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(BadData, match="the columns are not known") as caught:
+    with pytest.raises(BadData, match=what) as caught:
         read(tmp_path / name)
-    assert (caught.value.place, caught.value.value) == (place, value)
-    assert "messages" in caught.value.remedy
-    assert "prompt and completion" in caught.value.remedy
+    assert caught.value.place == place
+    assert "data.format" in caught.value.remedy
+    assert "data.columns" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -171,3 +172,22 @@ def test_a_json_list_too_big_for_memory_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(BadData) as caught:
         read(tmp_path / "rows.json")
     assert caught.value.remedy == "write one object a line, as .jsonl"
+
+
+def test_a_text_file_is_one_document(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_bytes("\ufeffCall me Ishmael.\n".encode())
+    (tmp_path / "torn.txt").write_bytes(b"\xff")
+    (found,) = read(tmp_path / "book.txt")
+    assert (found.place, found.row, found.share) == ("book.txt", Text("Call me Ishmael.\n"), 1.0)
+    (torn,) = read(tmp_path / "torn.txt")
+    assert torn.reason.startswith("is not UTF-8")
+
+
+def test_conversations_in_cells_are_json(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(
+        'talk,id\n"[{""from"": ""human"", ""value"": ""q""}, {""from"": ""gpt"", ""value"": ""a""}]",7\n'
+    )
+    shape = Shape(columns={"conversations": "talk"})
+    (found,) = read(tmp_path / "rows.csv", shape)
+    assert found.row == Chat(ASK)
+    assert shape.unused == {"id"}

@@ -78,7 +78,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="this kind of file is not known") as caught:
         key(tmp_path)
     assert caught.value.value.endswith("rows.xlsx")
-    assert ".jsonl, .json, .csv, .parquet" in caught.value.remedy
+    assert ".jsonl, .json, .csv, .parquet, .txt" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
         {"validation_files": []},
         {"validation_split": 1},
         {"prompt_loss_weight": 1.1},
-        {"overlong": "split"},
+        {"overlong": "wrap"},
+        {"format": "chatml"},
+        {"columns": {"question": "prompt"}},
+        {"columns": {"prompt": "x", "completion": "x"}},
         {"max_bad_rows": -0.1},
         {"max_length": 0},
         {"shuffle": True},

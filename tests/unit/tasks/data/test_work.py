@@ -163,6 +163,47 @@ def test_truncation_keeps_a_row_only_with_some_of_its_answer(make: Make, write: 
     assert lost["text"].startswith("its answer lies beyond max_length")
 
 
+def test_documents_go_on_in_the_next_sequence(make: Make, write: Write, tokenizer: Any) -> None:
+    documents = [" printer" * words for words in (3, 70, 32, 200)]
+    made = make(
+        write([{"text": text, "id": 1} for text in documents]), overlong="split", max_length=32, validation_split=0
+    )
+    tokens, weights = made.split("train")
+    ends = [number for number, row in enumerate(tokens) if row[-1] == tokenizer.eos_token_id]
+    whole = np.split(np.concatenate(tokens), np.cumsum([len(row) for row in tokens])[ends][:-1])
+    assert [tokenizer.decode(ids.tolist()) for ids in whole] == [text + tiny.END for text in documents]
+    assert min(map(len, tokens)) > 1
+    assert max(map(len, tokens)) == 32
+    assert all(row.tolist() == [0.0] + [1.0] * (len(row) - 1) for row in weights)
+    told = made.summary
+    assert (told["rows"], told["train_rows"], told["split"], told["dropped"]) == (4, 4, 3, 0)
+    assert made.report()["unused_columns"] == ["id"]
+    assert "documents that go on in the next sequence" in (made.folder / "report.md").read_text()
+
+
+def test_a_document_is_held_out_whole_and_asked_by_its_beginning(make: Make, write: Write, tokenizer: Any) -> None:
+    documents = [{"text": f"Chapter {number}." + " printer" * 90} for number in range(20)]
+    made = make(write(documents), overlong="split", max_length=32, validation_split=0.3)
+    held = "".join(texts(made, tokenizer, "validation")).split(tiny.END)[:-1]
+    assert len(held) == made.summary["validation_rows"] > 0
+    prompts = [json.loads(line) for line in (made.folder / "prompts.jsonl").read_text().splitlines()]
+    assert len(prompts) == len(held)
+    for prompt in prompts:
+        (document,) = [text for text in held if text.startswith(prompt["prompt"])]
+        assert document + tiny.END == prompt["prompt"] + prompt["answer"] or document.startswith(
+            prompt["prompt"] + prompt["answer"]
+        )
+        assert prompt["prompt"]
+        assert prompt["answer"]
+
+
+def test_only_documents_are_split(make: Make, write: Write) -> None:
+    rows = [{"prompt": " printer" * 60, "completion": "red"}, {"text": "short"}]
+    made = make(write(rows), overlong="split", max_length=32, validation_split=0)
+    assert made.summary["dropped"] == 1
+    assert made.report()["problems"]["dropped"][0]["place"] == "rows.jsonl:1"
+
+
 def test_every_row_is_accounted_for(make: Make, write: Write) -> None:
     made = make(write([*ROWS, "{", ROWS[0]]), max_length=64, max_bad_rows=0.05)
     told = made.summary
