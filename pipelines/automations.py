@@ -5,13 +5,16 @@ importing Prefect, which costs seconds.
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import quote
 
 import yaml
 
@@ -24,20 +27,41 @@ BUSY_S = 60.0
 SILENT_BEATS = 8  # missed heartbeats after which a run counts as gone; a busy machine delays some
 GONE, FAILED = "luthier: a run without a heartbeat has crashed", "luthier: tell of a failed run"
 BLOCK = "luthier-notify"
+_OURS = Path(__file__).parents[1]
+_CLOUD = re.compile(r"https://api(\..*)/api/accounts/([^/]+)/workspaces/([^/]+)")
+
+
+@dataclass(frozen=True)
+class Stanza:
+    """One deployment of a prefect.yaml: `flow/deployment`, where its flow is, the pool that runs it, its parameters."""
+
+    name: str
+    entrypoint: str
+    pool: str
+    parameters: Mapping[str, Any]
 
 
 class Server:
-    """A Prefect server, spoken to with its auth string."""
+    """A Prefect server, spoken to with its auth string, or with `Bearer key`.
 
-    def __init__(self, api: str, auth: str) -> None:
-        self.api, self._auth = api, auth
+    `patience_s` is how long it may be busy (BUSY_S by default), `remedy` what to do about one that stays so.
+    """
+
+    def __init__(
+        self,
+        api: str,
+        auth: str,
+        patience_s: float | None = None,
+        remedy: str = "see its log below LUTHIER_HOME/stack/logs, then `luthier up` again",
+    ) -> None:
+        self.api, self._auth, self._patience_s, self._remedy = api, auth, patience_s, remedy
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """One request; None for a 404. Tried again while the server is busy: just started on sqlite, it says 503.
 
-        Raises Unreachable after a minute of that, and HTTPError for what it refuses.
+        Raises Unreachable when that does not end, and HTTPError for what it refuses.
         """
-        end = time.monotonic() + BUSY_S
+        end = time.monotonic() + (self._patience_s or BUSY_S)
         while True:
             try:
                 return call(f"{self.api}/{path}", self._auth, body, method)
@@ -46,18 +70,18 @@ class Server:
                     raise
                 if time.monotonic() > end:
                     raise Unreachable(
-                        "the Prefect server does not take its settings",
+                        "the Prefect server does not answer",
                         place=f"{self.api}/{path}",
                         value=error,
-                        remedy="see its log below LUTHIER_HOME/stack/logs, then `luthier up` again",
+                        remedy=self._remedy,
                     ) from None
             time.sleep(0.5)
 
-    def ensure_pool(self) -> None:
-        """The process work pool that the deployments name."""
-        if self.ask(f"work_pools/{POOL}", method="GET") is None:
+    def ensure_pool(self, name: str = POOL) -> None:
+        """A process work pool of that name, where there is none of any type."""
+        if self.ask(f"work_pools/{quote(name)}", method="GET") is None:
             try:
-                self.ask("work_pools/", {"name": POOL, "type": "process"})
+                self.ask("work_pools/", {"name": name, "type": "process"})
             except HTTPError as error:
                 if error.code != 409:  # the worker, which starts at the same time, has made it
                     raise
@@ -89,9 +113,25 @@ class Server:
         wanted = {"name": BLOCK, "data": data, "block_type_id": kind["id"], "block_schema_id": schema["id"]}
         return str(self.ask("block_documents/", wanted)["id"])
 
+    def has_worker(self, pool: str) -> bool:
+        """Whether runs of a pool would be taken up now."""
+        return bool(self.ask(f"work_pools/{quote(pool)}", method="GET")["status"] != "NOT_READY")
+
+    def deployment(self, name: str) -> Any:
+        """What the server knows of `flow/deployment`; None where it is not there."""
+        return self.ask(f"deployments/name/{quote(name)}", method="GET")
+
     def has_deployments(self, project: Path) -> bool:
         """Whether every deployment of a prefect.yaml is there."""
-        return all(self.ask(f"deployments/name/{name}", method="GET") for name in deployments(project))
+        return all(self.deployment(name) for name in deployments(project))
+
+    @property
+    def pages(self) -> str:
+        """Where a browser finds this server."""
+        cloud = _CLOUD.fullmatch(self.api)
+        return (
+            f"https://app{cloud[1]}/account/{cloud[2]}/workspace/{cloud[3]}" if cloud else self.api.removesuffix("/api")
+        )
 
 
 def ensure_automations(server: Server, notify_url: str) -> str:
@@ -150,28 +190,58 @@ def failed(webhook: str) -> dict[str, Any]:
     }
 
 
-def deployments(project: Path) -> list[str]:
-    """`flow/deployment` of every stanza of a project's prefect.yaml."""
-    listed = yaml.safe_load((project / "prefect.yaml").read_text(encoding="utf-8")).get("deployments") or []
+def stanzas(project: Path) -> list[Stanza]:
+    """The deployments of a project's prefect.yaml; Refused where it is missing or cannot be used."""
+    path = project / "prefect.yaml"
     try:
-        return [f"{entry['entrypoint'].rpartition(':')[2]}/{entry['name']}" for entry in listed]
+        return [_stanza(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]]
+    except FileNotFoundError:
+        raise Refused(
+            "there is no prefect.yaml in this folder",
+            place=str(project),
+            remedy="go to the folder that has one; `luthier init DIR` makes a project with one",
+        ) from None
+    except yaml.YAMLError as error:
+        raise Refused("prefect.yaml is not YAML", place=str(path), value=error) from None
     except (KeyError, TypeError, AttributeError):
         raise Refused(
-            "a deployment has no name or no entrypoint", place=str(project / "prefect.yaml"), remedy="give it both"
+            "a deployment has no name or no entrypoint",
+            place=str(path),
+            remedy="`deployments:` is a list, and each has both",
         ) from None
+
+
+def _stanza(entry: Mapping[str, Any]) -> Stanza:
+    flow = re.split("[:.]", entry["entrypoint"])[-1].replace("_", "-")  # a file's or a module's function
+    pool = (entry.get("work_pool") or {}).get("name") or ""
+    return Stanza(f"{flow}/{entry['name']}", entry["entrypoint"], pool, entry.get("parameters") or {})
+
+
+def deployments(project: Path) -> list[str]:
+    """`flow/deployment` of every stanza of a project's prefect.yaml."""
+    return [stanza.name for stanza in stanzas(project)]
+
+
+def pools(project: Path) -> list[str]:
+    """The work pools that the stanzas of a project name."""
+    return sorted({stanza.pool for stanza in stanzas(project)} - {""})
 
 
 def fingerprint(project: Path) -> str:
     """Changes when prefect.yaml, its place, or the flows that it names change."""
     text = (project / "prefect.yaml").read_bytes()
-    listed = yaml.safe_load(text).get("deployments") or []
-    files = sorted({str(entry.get("entrypoint", "")).partition(":")[0] for entry in listed})
-    parts = [str(project).encode(), text, *(b for f in files if (b := _bytes(project / f)))]
+    flows = sorted({stanza.entrypoint for stanza in stanzas(project)})
+    parts = [str(project).encode(), text, *(code for flow in flows if (code := _code(flow, project)))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def deploy(project: Path, environment: Mapping[str, str], log: Path) -> None:
-    """`prefect deploy --all` in the project's folder; Crashed with the end of its output where it fails."""
+def deploy(server: Server, project: Path, environment: Mapping[str, str], log: Path, again: str = "luthier up") -> None:
+    """The work pools that a project names, then `prefect deploy --all` in it; Crashed with the end of its output where it fails.
+
+    `again` is the command that its user types once it is mended.
+    """
+    for pool in pools(project):
+        server.ensure_pool(pool)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         # prefect.yaml says $PWD, which only a shell would set anew.
@@ -189,7 +259,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path) -> None:
             "`prefect deploy --all` failed",
             place=str(log),
             value=(done.stdout + done.stderr)[-400:],
-            remedy=f"correct {project / 'prefect.yaml'}, then `luthier up`",
+            remedy=f"correct {project / 'prefect.yaml'}, then `{again}`",
         )
 
 
@@ -202,5 +272,8 @@ def _holds(known: Any, wanted: Any) -> bool:
     return bool(known == wanted)
 
 
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
+def _code(entrypoint: str, project: Path) -> bytes:
+    """The text of the file with a flow, which is the project's or one of Luthier's modules; empty where it is neither."""
+    file, colon, _ = entrypoint.partition(":")
+    places = [project / file] if colon else [_OURS / (file.rpartition(".")[0].replace(".", "/") + ".py")]
+    return b"".join(path.read_bytes() for path in places if path.is_file())

@@ -18,7 +18,12 @@ from tasks.training.task import train
 
 @flow(name="finetune", log_prints=True)
 def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None) -> Receipt:
-    """Each stage stores what it made and hands on a receipt; what is committed already is not made again."""
+    """Each stage stores what it made and hands on a receipt; what is committed already is not made again.
+
+    Args:
+        recipe: The name of a recipe that ships with Luthier, or the path of a YAML file on the machine of the worker.
+        overrides: Fields that win over the recipe's, as JSON (menu ⋮) such as {"train.max_steps": 20}.
+    """
     plan = load(recipe, overrides)
     tokenizer, weights = import_base(plan.base)
     dataset = prepare(plan.data, tokenizer)

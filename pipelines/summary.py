@@ -10,10 +10,12 @@ def announce(baseline: Receipt, prompted: Receipt | None, scores: Receipt, verdi
     """Put the before/after table on the Prefect run, and into its log."""
     columns = {"base": baseline, "base, prompted": prompted, "tuned": scores}
     text = table({name: receipt for name, receipt in columns.items() if receipt is not None})
-    outcome = "promoted to candidate" if verdict.summary.get("promote") else f"held: {verdict.summary.get('failed')}"
-    line = f"{version.summary.get('name')} version {version.summary.get('version')}, {outcome}"
-    create_markdown_artifact(key="before-after", markdown=f"# {line}\n\n{text}\n")
-    get_run_logger().info("%s\n%s", line, text)
+    outcome = "promoted to candidate" if verdict.summary.get("promote") else "held"
+    line = f"{version.summary.get('name')} version {version.summary.get('version')}: {outcome}"
+    misses = "".join(f"- {miss}\n" for miss in _misses(verdict))
+    page = f"# {line}\n\n{misses}\n{text}\n"
+    create_markdown_artifact(key="before-after", description="Base and tuned, and the verdict", markdown=page)
+    get_run_logger().info("%s\n%s%s", line, misses, text)
 
 
 def table(columns: dict[str, Receipt]) -> str:
@@ -25,6 +27,12 @@ def table(columns: dict[str, Receipt]) -> str:
         for metric in metrics
     ]
     return "\n".join([f"| task | metric | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|", *rows])
+
+
+def _misses(verdict: Receipt) -> list[str]:
+    """The bars that were not passed, as sentences."""
+    failed = verdict.summary.get("failed")
+    return [str(miss) for miss in failed] if isinstance(failed, list) else []
 
 
 def _scores(receipt: Receipt) -> dict[str, dict[str, float]]:

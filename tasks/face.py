@@ -46,10 +46,10 @@ def shown(stage: str) -> OnBeat:
     return on_beat
 
 
-def publish(key: str, markdown: str, pictures: dict[str, bytes] | None = None) -> None:
-    """Put a page on the Prefect run; pictures are PNG bytes by caption, shown below the text."""
+def publish(key: str, description: str, markdown: str, pictures: dict[str, bytes] | None = None) -> None:
+    """Put a page on the Prefect run, listed with its description; pictures are PNG bytes by caption, below the text."""
     images = [
         f"\n\n![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})"
         for caption, png in (pictures or {}).items()
     ]
-    create_markdown_artifact(key=key, markdown=markdown + "".join(images))
+    create_markdown_artifact(key=key, description=description, markdown=markdown + "".join(images))

@@ -135,6 +135,7 @@ class Plan:
             "PREFECT_SERVER_UI_API_URL": f"{self.url('prefect')}/api",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": self.url("prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }
         if "prefect" in self.databases:
             own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = self.databases["prefect"]

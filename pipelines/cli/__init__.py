@@ -6,7 +6,7 @@ import typer
 
 from infra.errors import LuthierError
 from infra.printable import clean
-from pipelines.cli import chat, doctor, plan, pull, push, run, runs, show, stack, try_
+from pipelines.cli import chat, data, deploy, doctor, init, plan, pull, push, run, runs, schema, show, stack, try_
 
 app = typer.Typer(
     help="Fine-tune LLMs as a workflow: pinned base, prepared data, DeepSpeed training, merge, lm-eval, gate, MLflow.",
@@ -14,8 +14,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
+app.add_typer(data.app, name="data")
 app.command("runs")(runs.runs)
 app.command("show")(show.show)
 app.command("try")(try_.try_)
@@ -23,6 +25,8 @@ app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("push")(push.push)
 app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
+app.command("deploy")(deploy.deploy)
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("status")(stack.status)

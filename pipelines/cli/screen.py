@@ -36,6 +36,16 @@ def say(text: str = "") -> None:
     typer.echo(clean(text))
 
 
+def styled(parts: Iterable[tuple[str, str]]) -> None:
+    """Pieces of one text, each in a style of rich's, which a pipe does not get."""
+    text = Text()
+    for piece, style in parts:
+        text.append(clean(piece), style=style)
+    text.rstrip()
+    if text:
+        Console(highlight=False, soft_wrap=True).print(text)
+
+
 def pairs(values: Mapping[str, object], indent: str = "  ") -> None:
     """Names and values, one to a line, the values below each other."""
     width = max((len(line(name)) for name in values), default=0)

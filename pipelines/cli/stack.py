@@ -18,7 +18,7 @@ from infra.stack import environment, supervise
 from infra.stack.services import Plan
 from infra.stack.state import Folder, Memory
 
-VERBS = ("up", "down", "status")
+VERBS = ("up", "down", "status", "init", "schema")  # they use no stack, or are about it
 
 
 def up() -> None:
@@ -102,7 +102,7 @@ class _Prefect:
         print_ = automations.fingerprint(self.project)
         if memory.state.applied != print_ or not server.has_deployments(self.project):
             client = {**plan.clean(), **plan.client(), "PREFECT_HOME": str(plan.folder.home / "prefect")}
-            automations.deploy(self.project, client, self._folder.log("deploy"))
+            automations.deploy(server, self.project, client, self._folder.log("deploy"))
             memory.change(applied=print_)
             self.changed = True
             _say(f"deployed {', '.join(automations.deployments(self.project))}")

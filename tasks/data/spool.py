@@ -27,9 +27,7 @@ class Spool:
 
     def add(self, tokens: Tokens, fingerprint: int, chat: bool, head: bool = True) -> None:
         """Append one row, or a piece of one: the first is its head."""
-        weights = np.where(tokens.learned, 1.0, self._prompt)
-        weights[:1] = 0
-        for kind, values in (("tokens", tokens.ids), ("weights", weights)):
+        for kind, values in (("tokens", tokens.ids), ("weights", weights(tokens, self._prompt))):
             self._files[kind].write(values.astype(KINDS[kind]).tobytes())  # tofile would flush every row
         self._lengths.append(len(tokens.ids))
         self._learned.append(int(tokens.learned.sum()))
@@ -81,6 +79,13 @@ class Spool:
         lengths = self.lengths[chosen]
         np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         return lengths
+
+
+def weights(tokens: Tokens, prompt: float) -> NDArray[np.float64]:
+    """The loss weight of each token: answers 1, the first 0 as nothing predicts it, and `prompt` for the others."""
+    made = np.where(tokens.learned, 1.0, prompt)
+    made[:1] = 0
+    return made
 
 
 def held_out(fingerprints: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:

@@ -72,11 +72,12 @@ class Encoder:
 
     def halves(self, ids: NDArray[np.uint32]) -> tuple[str, str]:
         """The text of the first half of some tokens, and of the second."""
-        middle = len(ids) // 2
-        first, second = (
-            self._backend.decode(part.tolist(), skip_special_tokens=False) for part in np.split(ids, [middle])
-        )
-        return first, second
+        first, second = np.split(ids, [len(ids) // 2])
+        return self.text(first), self.text(second)
+
+    def text(self, ids: NDArray[np.uint32]) -> str:
+        """What tokens stand for, special ones as they are written."""
+        return str(self._backend.decode(ids.tolist(), skip_special_tokens=False))
 
     def _by_lengths(self, lengths: NDArray[np.int64], encoding: Any, row: Rendered) -> Tokens:
         ids = np.array(encoding.ids, dtype=np.uint32)

@@ -14,5 +14,9 @@ def judge(config: GateConfig, baseline: Receipt, scores: Receipt, fewshot: Recei
     """Promote or hold; the table of scores before and after is put on the run's page."""
     platform = settings.load().platform()
     verdict = stage.run(config, baseline, scores, platform, fewshot, shown("gate"))
-    publish("verdict", platform.store.read(verdict, "verdict.md").decode())
+    publish(
+        "verdict",
+        "Scores against the bars",
+        platform.store.read(verdict, "verdict.md").decode(),
+    )
     return verdict

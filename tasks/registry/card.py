@@ -33,7 +33,13 @@ class Card(Frozen):
 def render(card: Card) -> str:
     """The card in the registry as markdown, ending in a newline."""
     version = f"{card.name}@{card.alias}" if card.promote else f"{card.name}/<the number of this version>"
-    fetch = f"""The model lies at `{card.uri}`; its folder `model/` is complete by itself. This fetches and checks it:
+    fetch = f"""The model lies here; its folder `model/` is complete by itself:
+
+```text
+{card.uri}
+```
+
+This fetches and checks it:
 
 ```sh
 luthier pull {version} {card.name}

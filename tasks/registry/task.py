@@ -23,15 +23,16 @@ def register(
     platform = settings.load().platform()
     inputs = (model, verdict, scores, baseline, adapter, dataset)
     version = stage.run(config, *inputs, platform, shown("registry"))
-    publish("model-card", platform.store.read(version, "card.md").decode())
+    publish("model-card", "The model, and how to use it", platform.store.read(version, "card.md").decode())
     places = {"model": model, "adapter": adapter, "dataset": dataset, "scores": scores, "verdict": verdict}
-    publish("links", links(platform.tracking_uri, version, places))
+    publish("links", "Its version, and all places", links(platform.tracking_uri, version, places))
     return version
 
 
 def links(tracking_uri: str, version: Receipt, places: dict[str, Receipt]) -> str:
-    """A markdown list: the version's page in MLflow, where that is a server, and the place of every artifact."""
+    """Markdown: the version's page in MLflow, where that is a server, and a block with the place of every artifact."""
     page = f"{tracking_uri}/#/models/{version.summary.get('name')}/versions/{version.summary.get('version')}"
     registry = f"[{page}]({page})" if tracking_uri.startswith("http") else f"`{tracking_uri}`"
-    rows = [f"- {name}: `{receipt.uri}`" for name, receipt in places.items()]
-    return "\n".join([f"- version: {registry}", *rows])
+    # In a block: Prefect's page lets long inline code run across its side bar.
+    rows = [f"{name:<8} {receipt.uri}" for name, receipt in places.items()]
+    return "\n".join([f"Version in MLflow: {registry}", "", "```text", *rows, "```"])

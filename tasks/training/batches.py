@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from infra.errors import BadRecipe
 
 
@@ -39,10 +36,11 @@ def steps(sequences: int, train_batch_size: int, epochs: float, max_steps: int |
 
 def stream(sequences: int, seed: int) -> Iterator[int]:
     """Sequence indices without end: every epoch all of them, in an order of its own."""
+    import numpy as np  # noqa: PLC0415 - a flow that only asks for the split is loaded without it
+
     epoch = 0
     while True:
-        order: npt.NDArray[np.int64] = np.random.default_rng([seed, epoch]).permutation(sequences)
-        yield from order.tolist()
+        yield from np.random.default_rng([seed, epoch]).permutation(sequences).tolist()
         epoch += 1
 
 

@@ -14,9 +14,14 @@ def train(config: TrainConfig, weights: Receipt, dataset: Receipt) -> Receipt:
     """Tune the base model; a retry resumes from the newest committed checkpoint."""
     platform = settings.load().platform()
     adapter = stage.run(config, weights, dataset, platform, shown("training"))
-    figures = "\n".join(f"| {name} | {value} |" for name, value in adapter.summary.items() if value is not None)
+    figures = "\n".join(
+        f"| {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+        for name, value in adapter.summary.items()
+        if value is not None
+    )
     publish(
         "training-report",
+        "Loss curve and figures",
         f"# Training\n\n| figure | value |\n|---|---|\n{figures}",
         {"loss": platform.store.read(adapter, "loss.png")},
     )

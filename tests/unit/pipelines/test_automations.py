@@ -1,64 +1,30 @@
 """What is applied to a Prefect server: once, by name, and patiently."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
 from infra.errors import Refused, Unreachable
 from pipelines import automations
+from tests.script import Script, serving
 
 PREFECT_YAML = """
 deployments:
   - {name: quickstart, entrypoint: "flows/a.py:finetune"}
-  - {name: nightly, entrypoint: "flows/a.py:retrain"}
+  - {name: nightly, entrypoint: pipelines.finetune.re_train, work_pool: {name: gpu}, parameters: {recipe: quickstart}}
 """
-
-
-class Script(ThreadingHTTPServer):
-    """A server that answers with given statuses in turn, the last one for ever, and keeps what it was asked."""
-
-    def __init__(self, statuses: list[int], reply: Any) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.statuses, self.reply = statuses, reply
-        self.asked: list[tuple[str, str, Any]] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Script
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.asked.append((self.command, self.path, json.loads(body) if body else None))
-        status = self.server.statuses[min(len(self.server.asked), len(self.server.statuses)) - 1]
-        text = json.dumps(self.server.reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _answer
-
-    def log_message(self, *_: Any) -> None:
-        return
 
 
 @pytest.fixture
 def script(request: pytest.FixtureRequest) -> Iterator[Script]:
-    server = Script(*request.param)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(*request.param) as server:
+        yield server
 
 
 def prefect(script: Script) -> automations.Server:
-    return automations.Server(f"http://127.0.0.1:{script.server_port}/api", "user:password")
+    return automations.Server(script.api, "user:password")
 
 
 @pytest.mark.parametrize("script", [([503, 200], [])], indirect=True)
@@ -70,7 +36,7 @@ def test_a_server_that_is_busy_is_asked_again(script: Script) -> None:
 @pytest.mark.parametrize("script", [([503], {})], indirect=True)
 def test_one_that_stays_busy_is_given_up(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(automations, "BUSY_S", 0.1)
-    with pytest.raises(Unreachable, match="does not take its settings"):
+    with pytest.raises(Unreachable, match="does not answer"):
         prefect(script).ask("automations/filter", {})
 
 
@@ -115,13 +81,38 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_deployments_are_named_as_prefect_names_them(project: Path) -> None:
-    assert automations.deployments(project) == ["finetune/quickstart", "retrain/nightly"]
+    assert automations.deployments(project) == ["finetune/quickstart", "re-train/nightly"]
 
 
-def test_a_stanza_without_entrypoint_is_refused(project: Path) -> None:
-    (project / "prefect.yaml").write_text("deployments: [{name: quickstart}]")
-    with pytest.raises(Refused, match="no entrypoint"):
-        automations.deployments(project)
+def test_a_stanza_tells_where_its_flow_its_pool_and_its_parameters_are(project: Path) -> None:
+    nightly = automations.stanzas(project)[1]
+    assert (nightly.entrypoint, nightly.pool) == ("pipelines.finetune.re_train", "gpu")
+    assert nightly.parameters == {"recipe": "quickstart"}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("deployments: [{name: quickstart}]", "no entrypoint"),
+        ("deployments: [quickstart]", "no entrypoint"),
+        ("name: nothing else", "no entrypoint"),
+        ("", "no entrypoint"),
+        ("deployments: [", "not YAML"),
+        (None, "no prefect.yaml"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(project: Path, text: str | None, what: str) -> None:
+    (project / "prefect.yaml").unlink()
+    if text is not None:
+        (project / "prefect.yaml").write_text(text)
+    with pytest.raises(Refused, match=what):
+        automations.stanzas(project)
+
+
+def test_the_pages_of_a_server_are_where_a_browser_finds_them() -> None:
+    cloud = "https://api.prefect.cloud/api/accounts/me/workspaces/ours"
+    assert automations.Server(cloud, "").pages == "https://app.prefect.cloud/account/me/workspace/ours"
+    assert automations.Server("http://127.0.0.1:4200/api", "").pages == "http://127.0.0.1:4200"
 
 
 def test_the_fingerprint_changes_with_the_stanzas_and_with_the_flows(project: Path) -> None:

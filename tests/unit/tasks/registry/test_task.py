@@ -9,5 +9,5 @@ def test_a_server_is_linked_and_a_file_is_named() -> None:
     model = version.model_copy(update={"uri": "s3://bucket/stages/merging/1/2"})
     served = links("http://127.0.0.1:5000", version, {"model": model})
     page = "http://127.0.0.1:5000/#/models/tickets/versions/3"
-    assert served == f"- version: [{page}]({page})\n- model: `s3://bucket/stages/merging/1/2`"
-    assert links("sqlite:///mlflow.db", version, {}) == "- version: `sqlite:///mlflow.db`"
+    assert served == f"Version in MLflow: [{page}]({page})\n\n```text\nmodel    s3://bucket/stages/merging/1/2\n```"
+    assert links("sqlite:///mlflow.db", version, {}).startswith("Version in MLflow: `sqlite:///mlflow.db`\n")

@@ -1,0 +1,42 @@
+"""What a preview looks like in a pipe and on a terminal."""
+
+import sys
+
+import pytest
+
+from pipelines.cli import data
+from tasks.data.preview import Answer, Part, Shown
+
+ANSWER = Answer(
+    rows=(
+        Shown(
+            place="rows.jsonl:1",
+            tokens=7,
+            learned=2,
+            parts=(Part(text="<s>", weight=0), Part(text="2+2=\x1b[31m", weight=0.1), Part(text="4</s>", weight=1)),
+        ),
+        Shown(place="rows.jsonl:2", tokens=900, learned=1, fate="dropped", parts=(Part(text="x" * 9000, weight=1),)),
+        Shown(place="rows.jsonl:3", reason="is not JSON"),
+    ),
+    unused_columns=("id",),
+)
+
+
+def test_in_a_pipe_what_is_learned_stands_in_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    data._tell(ANSWER, 512)
+    told = capsys.readouterr()
+    assert "rows.jsonl:1  7 tokens, 2 of them learned\n<s>2+2=[31m⟦4</s>⟧\n" in told.out, "and nothing steers"
+    assert "900 tokens, 1 of them learned; dropped, as max_length is 512" in told.out
+    assert "… 7000 characters …" in told.out
+    assert "rows.jsonl:3  cannot be used: is not JSON" in told.out
+    assert "columns that are not used: id" in told.err
+
+
+def test_on_a_terminal_it_is_green(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    data._tell(ANSWER, 512)
+    told = capsys.readouterr().out
+    assert "\x1b[32m4</s>\x1b[0m" in told
+    assert "⟦" not in told
