@@ -213,7 +213,8 @@ class Plan:
         start = ["-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         return Service(
             name="worker",
-            command=[sys.executable, *start, "--name", "luthier", "--install-policy", "never"],
+            # One run at a time. Prefect's own limit for a deployment ends a run whose lease it cannot renew (decision 0013).
+            command=[sys.executable, *start, "--name", "luthier", "--limit", "1", "--install-policy", "never"],
             environment=environment,
             address=f"work pool {POOL}",
             ports=(),

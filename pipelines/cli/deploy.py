@@ -99,7 +99,7 @@ def _closing(server: automations.Server, deployed: Sequence[automations.Stanza],
             f"    run    prefect deployment run {stanza.name} --watch",
             f"    page   {server.pages}/deployments/deployment/{known['id']}",
         ]
-    lines += [f"nobody works on pool {pool} yet: prefect worker start --pool {pool}" for pool in idle]
+    lines += [f"nobody works on pool {pool} yet: prefect worker start --pool {pool} --limit 1" for pool in idle]
     env = Folder(settings.load().home.absolute()).env
     if environment.read(env).get("PREFECT_API_URL") == server.api:
         lines.append(f"`prefect` finds this server after: set -a; . {os.path.relpath(env)}; set +a")
