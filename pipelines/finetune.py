@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from infra.storage.receipt import Receipt
+from pipelines.console import outlive_the_pipe
 from pipelines.recipe import load
 from pipelines.summary import announce
 from tasks.base.task import import_base
@@ -24,6 +25,7 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
         recipe: The name of a recipe that ships with Luthier, or the path of a YAML file on the machine of the worker.
         overrides: Fields that win over the recipe's, as JSON (menu ⋮) such as {"train.max_steps": 20}.
     """
+    outlive_the_pipe()
     plan = load(recipe, overrides)
     tokenizer, weights = import_base(plan.base)
     dataset = prepare(plan.data, tokenizer)
