@@ -15,8 +15,8 @@ outlive_the_pipe()
 console = Console(file=sys.stderr)
 console.print("first")
 Path(sys.argv[1]).read_bytes()  # until nobody reads
-for number in range(1000):
-    console.print("x" * 1000)
+for number in range(5):
+    console.print("x" * 80)
 Path(sys.argv[2]).write_text("done")
 """
 
