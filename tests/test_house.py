@@ -26,6 +26,7 @@ CODE = sorted(path for top in ("pipelines", "tasks", "infra") for path in (ROOT 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 HEAVY = (
+    "numpy",
     "torch",
     "transformers",
     "deepspeed",

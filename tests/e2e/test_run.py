@@ -1,6 +1,7 @@
 """`luthier run` as a user types it: a whole run, the same again, a changed merge; and a run that was killed."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import tiny
 from tests.e2e import recipes
-from tests.e2e.servers import BIN
+from tests.e2e.commands import BIN
 
 STAGES = ("tokenizer", "weights", "data", "training", "merging", "evaluation", "gate", "registry")
 
@@ -75,7 +77,7 @@ def test_a_whole_run_then_nothing_is_done_twice_and_a_new_merge_redoes_only_what
     }
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # CI has the same kill, with equal bytes after it, in test_training.py
 def test_a_run_killed_in_training_leaves_no_orphan_and_the_same_command_finishes_it(tmp_path: Path) -> None:
     recipe, home = recipes.write(tmp_path / "project", train={"max_steps": 60, "save_steps": 5}), tmp_path / "home"
     victim = luthier(home, recipe)
@@ -103,3 +105,21 @@ def wait_until(condition: object, running: "subprocess.Popen[str]") -> None:
         assert running.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+@pytest.mark.proof
+def test_documents_are_learned_end_to_end(tmp_path: Path) -> None:
+    recipe = recipes.write(
+        tmp_path / "project",
+        data={"train_files": ["documents.jsonl"], "overlong": "split", "max_length": 64},
+        train={"tuning": {"method": "full"}, "max_steps": 20, "save_steps": 10, "learning_rate": 5.0e-3},
+    )
+    rows = tiny.rows(120)
+    documents = [{"text": "\n".join(turn["content"] for turn in row["messages"] * 3)} for row in rows]
+    (recipe.parent / "documents.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    home = tmp_path / "home"
+    assert "tiny-tickets version 1" in finish(luthier(home, recipe), home)
+    data, training = summary(home, "data"), summary(home, "training")
+    assert data["split"] == data["train_rows"] + data["validation_rows"] == 120  # type: ignore[operator]
+    assert data["dropped"] == 0
+    assert training["loss"] < 0.7 * math.log(tiny.VOCAB), "random weights know nothing of the vocabulary"  # type: ignore[operator]

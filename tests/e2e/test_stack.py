@@ -1,114 +1,26 @@
 """The stack with its real servers: up, healed after kill -9, closed to strangers, and gone after down."""
 
 import base64
-import json
 import os
 import re
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
 
 import psutil
 import pytest
 
-from infra.stack import environment, ports, postgres
-from infra.stack.health import call
-from infra.stack.state import Folder, State
-from infra.stack.supervise import ROLES
+from infra.stack import ports, postgres
 from pipelines.automations import FAILED, GONE
-from tests.s3 import free_ports
+from tests.e2e.stack import SERVICES, Stack, assert_gone, begin, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
-
-ROOT = Path(__file__).parents[2]
-LUTHIER = Path(sys.executable).parent / "luthier"
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack in a home of its own, handled by the command line as a person would."""
-
-    home: Path
-
-    def __call__(self, *arguments: str, status: int = 0, **extra: str) -> str:
-        """`luthier …`; its output, once the exit status is as expected."""
-        own = {
-            name: value for name, value in os.environ.items() if not name.startswith(("LUTHIER_", "PREFECT_", "AWS_"))
-        }
-        done = subprocess.run(
-            [str(LUTHIER), *arguments],
-            env={**own, "LUTHIER_HOME": str(self.home), "HF_HUB_OFFLINE": "1", **extra},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout[-4000:] + done.stderr[-4000:]
-        return done.stdout + done.stderr
-
-    @property
-    def folder(self) -> Folder:
-        return Folder(self.home)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return environment.read(self.folder.env)
-
-    def pids(self) -> dict[str, int]:
-        """The process of each service, once all are up."""
-        lines = json.loads(self("status", "--json"))
-        return {line["service"]: line["pid"] for line in lines}
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything that carries this stack's mark, or works in its home."""
-        mark = self.folder.state().stack
-        return [process for process in psutil.process_iter() if mark in _environment(process)]
-
-
-def _environment(process: psutil.Process) -> str:
-    try:
-        return str(process.environ().get("LUTHIER_STACK", ""))
-    except (psutil.Error, OSError):
-        return ""
-
-
-def begin(home: Path) -> Stack:
-    """A stack on ports that nobody else uses: as if they had been remembered."""
-    stack = Stack(home)
-    stack.folder.keep(State(ports=dict(zip(ROLES, free_ports(len(ROLES)), strict=True))))
-    return stack
-
-
-def finish(stack: Stack) -> None:
-    state = stack.folder.state()
-    stack("down")
-    assert not stack.processes()
-    assert not [role for role, port in state.ports.items() if not ports.free(port)]
-    assert not list(Path("/tmp").glob(f"seaweedfs-*-grpc-{state.ports['s3'] + 10000}.sock"))
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = begin(tmp_path_factory.mktemp("stack") / "home")
-    try:
-        said = stack("up")
-        assert "up after" in said
-        assert "s3 is up after" in said
-        yield stack
-    finally:
-        finish(stack)
 
 
 def test_up_tells_the_addresses_and_no_secret(stack: Stack) -> None:
@@ -177,44 +89,30 @@ def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     assert listening == {ports.HOST}
 
 
-def mlflow(stack: Stack, path: str, body: Any = None) -> Any:
-    """A request of the admin: POST with a body, GET without."""
-    known = stack.variables
-    auth = f"{known['MLFLOW_TRACKING_USERNAME']}:{known['MLFLOW_TRACKING_PASSWORD']}"
-    method = "GET" if body is None else "POST"
-    return call(f"{known['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{path}", auth, body, method)
-
-
-def models(stack: Stack) -> list[str]:
-    return [model["name"] for model in mlflow(stack, "registered-models/search").get("registered_models", [])]
-
-
 def test_a_version_may_only_come_from_our_store(stack: Stack) -> None:
-    mlflow(stack, "registered-models/create", {"name": "tiny"})
+    stack.mlflow("registered-models/create", {"name": "tiny"})
     with pytest.raises(urllib.error.HTTPError) as refused:
-        mlflow(stack, "model-versions/create", {"name": "tiny", "source": "s3://elsewhere/model"})
+        stack.mlflow("model-versions/create", {"name": "tiny", "source": "s3://elsewhere/model"})
     assert refused.value.code == 400
     source = f"{stack.variables['LUTHIER_STORE']}/stages/merging/key/attempt"
     assert (
-        mlflow(stack, "model-versions/create", {"name": "tiny", "source": source})["model_version"]["source"] == source
+        stack.mlflow("model-versions/create", {"name": "tiny", "source": source})["model_version"]["source"] == source
     )
 
 
 def test_the_deployment_the_pool_and_one_automation_are_there(stack: Stack) -> None:
     stack("up")
-    api, auth = stack.variables["PREFECT_API_URL"], stack.variables["PREFECT_API_AUTH_STRING"]
-    assert call(f"{api}/deployments/name/finetune/quickstart", auth, method="GET")["work_pool_name"] == "luthier"
-    names = [automation["name"] for automation in call(f"{api}/automations/filter", auth, {})]
-    assert names == [GONE]
+    assert stack.prefect("deployments/name/finetune/quickstart")["work_pool_name"] == "luthier"
+    assert [automation["name"] for automation in stack.prefect("automations/filter", {})] == [GONE]
 
 
 def test_with_an_address_to_notify_failures_are_told_to_it(stack: Stack) -> None:
     address = "http://127.0.0.1:9/hush-hush-hush"
     for _ in range(2):
         assert address not in stack("up", LUTHIER_NOTIFY_URL=address)
-    api, auth = stack.variables["PREFECT_API_URL"], stack.variables["PREFECT_API_AUTH_STRING"]
-    assert {automation["name"] for automation in call(f"{api}/automations/filter", auth, {})} == {GONE, FAILED}
-    assert len(call(f"{api}/automations/filter", auth, {})) == 2
+    assert sorted(automation["name"] for automation in stack.prefect("automations/filter", {})) == sorted(
+        [GONE, FAILED]
+    )
 
 
 def test_other_commands_find_the_stack_by_themselves(stack: Stack) -> None:
@@ -226,7 +124,7 @@ def test_other_commands_find_the_stack_by_themselves(stack: Stack) -> None:
     assert stack.variables["MLFLOW_TRACKING_URI"] not in elsewhere
 
 
-@pytest.mark.parametrize("victim", ["s3", "mlflow", "worker", "prefect"])
+@pytest.mark.parametrize("victim", SERVICES)
 def test_after_kill_9_up_heals_it_and_leaves_the_others_alone(stack: Stack, victim: str) -> None:
     before = stack.pids()
     os.kill(before[victim], SIGKILL)
@@ -242,9 +140,9 @@ def test_down_ends_all_of_it_and_keeps_data_ports_and_secrets(stack: Stack) -> N
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         said = stack("down")
-        for name in ("s3", "prefect", "mlflow", "worker"):
+        for name in SERVICES:
             assert f"{name} is down" in said
-        assert not stack.processes()
+        assert_gone(stack)
         assert bystander.poll() is None
         assert not stack.folder.env.exists()
         assert "nothing was up" in stack("down")
@@ -266,13 +164,14 @@ def test_on_postgres_both_servers_keep_their_data_over_its_kill_9() -> None:
     stack = begin(home / "home")
     try:
         assert "postgres is up" in stack("up", LUTHIER_DATABASE="postgres")
-        mlflow(stack, "registered-models/create", {"name": "kept"})
+        stack.mlflow("registered-models/create", {"name": "kept"})
         pids = stack.pids()
         password = stack.folder.credentials().postgres
         assert not [process for process in stack.processes() if password in " ".join(process.cmdline())]
         os.kill(pids["postgres"], SIGKILL)
         assert re.findall(r"^  (\w+) starts", stack("up"), re.MULTILINE) == ["postgres"]
-        assert models(stack) == ["kept"]
+        kept = stack.mlflow("registered-models/search")["registered_models"]
+        assert [model["name"] for model in kept] == ["kept"]
         refused = stack("up", LUTHIER_DATABASE="sqlite", status=2)
         assert "another database" in refused
     finally:

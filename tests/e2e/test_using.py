@@ -13,7 +13,7 @@ import pytest
 
 from infra.storage.objects import sha256_of
 from tests import registered
-from tests.e2e.servers import BIN
+from tests.e2e.commands import BIN
 from tests.hub import hub
 from tests.registered import NAME, Registered
 
