@@ -41,6 +41,7 @@ def preview(
         screen.as_json(answer.model_dump(mode="json", exclude={"error"}))
     else:
         _tell(answer, plan.data.max_length)
+        _compare(answer, plan.evaluate.apply_chat_template)
 
 
 def _tell(answer: Answer, max_length: int) -> None:
@@ -49,6 +50,15 @@ def _tell(answer: Answer, max_length: int) -> None:
         screen.styled([(_short(part), _style(part)) for part in row.parts])
     if answer.unused_columns:
         screen.note(f"\ncolumns that are not used: {', '.join(answer.unused_columns)}")
+
+
+def _compare(answer: Answer, asked_as_chat: bool) -> None:
+    """Say so where the model is trained on one kind of text and asked in another."""
+    kinds = {row.chat for row in answer.rows if row.parts}
+    if kinds and asked_as_chat not in kinds:
+        rows, asks = ("conversations", "without") if True in kinds else ("plain text", "through")
+        remedy = f"set evaluate.apply_chat_template: {str(not asked_as_chat).lower()}, or give rows of the other kind"
+        screen.note(f"\nthese rows are {rows}, but the evaluation asks {asks} the chat template: {remedy}")
 
 
 def _about(row: Shown, max_length: int) -> str:

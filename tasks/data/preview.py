@@ -31,9 +31,13 @@ class Part(Frozen):
 
 
 class Shown(Frozen):
-    """One row: its text in parts, or why it cannot be used; `fate` where it is not trained on whole."""
+    """One row: its text in parts, or why it cannot be used; `fate` where it is not trained on whole.
+
+    `chat` tells whether it went through the chat template.
+    """
 
     place: str
+    chat: bool = False
     reason: str = ""
     fate: str = ""
     tokens: int = 0

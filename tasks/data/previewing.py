@@ -12,7 +12,7 @@ from tasks.data.config import DataConfig
 from tasks.data.formats import read
 from tasks.data.layouts import Shape
 from tasks.data.preview import Answer, Part, Question, Shown
-from tasks.data.rows import BadRow, Found, Row, Text
+from tasks.data.rows import BadRow, Chat, Found, Row, Text
 from tasks.data.spool import weights
 from tasks.data.templates import Template
 from tasks.data.tokens import Encoder, Tokens, load
@@ -43,6 +43,7 @@ def _shown(found: Found, config: DataConfig, template: Template, encoder: Encode
     (tokens,) = encoder.encode([text])
     return Shown(
         place=found.place,
+        chat=isinstance(found.row, Chat),
         fate=_fate(found.row, len(tokens.ids), config),
         tokens=len(tokens.ids),
         learned=int(tokens.learned.sum()),

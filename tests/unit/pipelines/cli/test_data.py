@@ -32,6 +32,24 @@ def test_in_a_pipe_what_is_learned_stands_in_brackets(capsys: pytest.CaptureFixt
     assert "columns that are not used: id" in told.err
 
 
+@pytest.mark.parametrize(
+    ("chat", "asked_as_chat", "said"),
+    [
+        (False, True, "these rows are plain text, but the evaluation asks through the chat template"),
+        (True, False, "these rows are conversations, but the evaluation asks without the chat template"),
+        (True, True, ""),
+        (False, False, ""),
+    ],
+)
+def test_rows_of_another_kind_than_the_evaluation_asks_are_told(
+    chat: bool, asked_as_chat: bool, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (Shown(place="rows.jsonl:1", chat=chat, parts=(Part(text="x", weight=1),)),)
+    data._compare(Answer(rows=rows), asked_as_chat)
+    told = capsys.readouterr().err
+    assert (said in told) if said else (told == "")
+
+
 def test_on_a_terminal_it_is_green(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
