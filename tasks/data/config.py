@@ -36,6 +36,9 @@ class DataConfig(Frozen):
         default="drop",
         description="what to do with rows above max_length; a row whose answer is cut away is dropped; split is for documents (text), which go on in the next sequence",
     )
+    drop_duplicates: bool = Field(
+        default=False, description="leave out rows that are equal to an earlier one; they are counted in any case"
+    )
     max_bad_rows: float = Field(
         default=0.01, ge=0, le=1, description="share of rows that may be unreadable before the data is refused"
     )

@@ -32,6 +32,7 @@ class Report(Frozen):
     split: int
     bad: int
     dropped_why: dict[str, int]
+    duplicates: int
     unused_columns: list[str]
     train_tokens: int
     validation_tokens: int
@@ -69,6 +70,8 @@ class Report(Frozen):
     def _lengths(self) -> str:
         where = "bins of packed rows" if self.packing else "bins of one row each"
         return (
+            f"- Rows that are equal to an earlier one: {self.duplicates:,}"
+            f"{'; drop_duplicates: true leaves them out' if self.duplicates else ''}.\n"
             f"- Columns that were not used: {', '.join(map(_inline, self.unused_columns)) or 'none'}.\n"
             f"- Supervised share: {self.supervised_share:.1%} of the tokens are answers, with weight 1; "
             f"the others have weight {self.prompt_loss_weight:g}.\n"

@@ -103,6 +103,7 @@ def _split(out: Path, preparation: Preparation, unused: list[str]) -> Report:
         split=tally.split,
         bad=tally.bad,
         dropped_why=dict(tally.why),
+        duplicates=int(heads.sum()) - len(np.unique(spool.fingerprints[heads])),
         unused_columns=unused,
         train_tokens=tokens,
         validation_tokens=int(lengths["validation"].sum()),

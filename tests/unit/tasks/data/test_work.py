@@ -204,6 +204,17 @@ def test_only_documents_are_split(make: Make, write: Write) -> None:
     assert made.report()["problems"]["dropped"][0]["place"] == "rows.jsonl:1"
 
 
+def test_copies_are_counted_and_left_out_where_that_is_wished(make: Make, write: Write) -> None:
+    path = write([*ROWS[:20], *ROWS[:5], {"prompt": "q", "completion": "a"}, {"completion": "a", "prompt": "q"}])
+    kept, dropped = (make(path, drop_duplicates=wish) for wish in (False, True))
+    assert kept.report()["duplicates"] == 6
+    assert kept.summary["dropped"] == 0
+    assert "equal to an earlier one: 6; drop_duplicates: true leaves" in (kept.folder / "report.md").read_text()
+    assert dropped.report()["duplicates"] == 0
+    assert dropped.report()["dropped_why"] == {"equal to an earlier row": 6}
+    assert dropped.report()["problems"]["dropped"][0]["place"] == "rows.jsonl:21"
+
+
 def test_every_row_is_accounted_for(make: Make, write: Write) -> None:
     made = make(write([*ROWS, "{", ROWS[0]]), max_length=64, max_bad_rows=0.05)
     told = made.summary
