@@ -1,6 +1,7 @@
 """What all tests share: a real S3 server, once a session, and a fresh root in each kind of store."""
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,18 @@ from tests.s3 import Server, server
 
 settings.register_profile("luthier", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("luthier")
+
+
+HEAVY = re.compile(r"^pytestmark = .*\bheavy\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where heavy tests are left out, what holds nothing else is not imported: their libraries take seconds."""
+    if "not heavy" not in config.option.markexpr:
+        return None
+    files = list(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
+    light = [file for file in files if not HEAVY.search(file.read_text(encoding="utf-8"))]
+    return True if files and not light else None
 
 
 @pytest.fixture(scope="session")

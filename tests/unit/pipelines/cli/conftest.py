@@ -1,12 +1,16 @@
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipelines import cli
-from tests import registered
-from tests.registered import Registered
+
+if TYPE_CHECKING:
+    from tests.registered import Registered
 
 Luthier = Callable[..., int]
 
@@ -14,6 +18,8 @@ Luthier = Callable[..., int]
 @pytest.fixture(scope="session")
 def tiny_tickets(tmp_path_factory: pytest.TempPathFactory) -> Registered:
     """Version 1 held, version 2 promoted to candidate; tests may add to it and change nothing."""
+    from tests import registered  # noqa: PLC0415 - MLflow takes seconds, and most tests here need none
+
     return registered.held_and_promoted(tmp_path_factory.mktemp("registered"))
 
 
@@ -33,6 +39,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Registered], None]:
 @pytest.fixture
 def own(tmp_path: Path, use: Callable[[Registered], None]) -> Registered:
     """One that a test may spoil."""
+    from tests import registered  # noqa: PLC0415 - see above
+
     made = registered.make(tmp_path / "home")
     made.register()
     use(made)
