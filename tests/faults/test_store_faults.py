@@ -183,7 +183,7 @@ def test_what_the_server_does_not_accept_is_refused_at_once(
         Store(S3Objects(s3_root, deadline_s=60)).probe()
     assert time.monotonic() - start < 30
     assert said in caught.value.value
-    assert "AWS_SECRET_ACCESS_KEY" in caught.value.remedy
+    assert "AWS_" in caught.value.remedy
     assert "hunter2" not in str(caught.value)
 
 
