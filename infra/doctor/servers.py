@@ -6,7 +6,6 @@ import os
 import stat
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from infra.doctor.finding import Finding, bad, guarded, note, ok, warn
 from infra.errors import Refused, Unreachable
 from infra.settings import Settings
 from infra.stack import ports
+from infra.stack.health import authorization
 from infra.stack.state import Folder
 
 ASK_S = 10.0
@@ -41,9 +41,9 @@ class Reply:
             return None
 
 
-def ask(url: str, authorization: str = "", body: object = None) -> Reply:
-    """One request, POST where there is a body; Unreachable where nobody speaks HTTP there, Refused for what is no URL."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
+def ask(url: str, auth: str = "", body: object = None) -> Reply:
+    """One request with `user:password` or `Bearer key`, POST where there is a body; Unreachable where nobody speaks HTTP there, Refused for what is no URL."""
+    headers = {**authorization(auth), "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     try:
         request = urllib.request.Request(url, data, headers)
@@ -59,11 +59,6 @@ def ask(url: str, authorization: str = "", body: object = None) -> Reply:
         raise Unreachable(f"nobody answers ({reason})", place=url, remedy=remedy) from None
 
 
-def basic(pair: str) -> str:
-    """The header of `user:password`; none for an empty one."""
-    return f"Basic {b64encode(pair.encode()).decode()}" if pair.strip(":") else ""
-
-
 def prefect(environment: Mapping[str, str] = os.environ) -> Finding:
     """The Prefect server: address, password or key, version, and whether a worker waits for runs."""
     return guarded("prefect", lambda: _prefect(environment))
@@ -74,7 +69,7 @@ def _prefect(environment: Mapping[str, str]) -> Finding:
     if not api:
         return note("prefect", "PREFECT_API_URL is not set: runs keep their state below LUTHIER_HOME, without a server")
     key = environment.get("PREFECT_API_KEY", "")
-    auth = f"Bearer {key}" if key else basic(environment.get("PREFECT_API_AUTH_STRING", ""))
+    auth = f"Bearer {key}" if key else environment.get("PREFECT_API_AUTH_STRING", "")
     pools = ask(f"{api}/work_pools/filter", auth, {})
     if pools.status in (401, 403):
         return bad("prefect", f"{api} answers {pools.status}", _prefect_login(key))
@@ -131,7 +126,7 @@ def _existing(path: Path) -> Path:
 def _mlflow(uri: str, environment: Mapping[str, str]) -> Finding:
     token = environment.get("MLFLOW_TRACKING_TOKEN", "")
     pair = f"{environment.get('MLFLOW_TRACKING_USERNAME', '')}:{environment.get('MLFLOW_TRACKING_PASSWORD', '')}"
-    auth = f"Bearer {token}" if token else basic(pair)
+    auth = f"Bearer {token}" if token else pair
     models = ask(f"{uri}/api/2.0/mlflow/registered-models/search?max_results=1", auth)
     if models.status == 401 or (models.status == 403 and "host" not in models.text.lower()):
         remedy = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) are what it asks for"

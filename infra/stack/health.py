@@ -23,13 +23,20 @@ def answers(url: str, timeout_s: float = ASK_S) -> bool:
         return False
 
 
+def authorization(auth: str) -> dict[str, str]:
+    """The header for `user:password` or `Bearer key`; none where there is neither."""
+    if not auth.strip(":"):
+        return {}
+    basic = f"Basic {base64.b64encode(auth.encode()).decode()}"
+    return {"Authorization": auth if auth.startswith("Bearer ") else basic}
+
+
 def call(url: str, auth: str, body: Any = None, method: str = "POST", timeout_s: float = 30.0) -> Any:
     """A JSON request with `user:password` or `Bearer key`; None where the server has no such thing (404).
 
     Raises urllib.error.HTTPError for every other refusal, OSError where nobody answers.
     """
-    basic = f"Basic {base64.b64encode(auth.encode()).decode()}"
-    headers = {"Authorization": auth if auth.startswith("Bearer ") else basic, "Content-Type": "application/json"}
+    headers = {**authorization(auth), "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers, method=method)
     try:
