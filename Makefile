@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart up down test test-all check unit bench constraints clean
+.PHONY: help quickstart up down test test-all check unit bench bench-data constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ check: $(INSTALLED)  ## style, types, import contracts, unit tests without a mod
 
 bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 	$(BIN)/python -m tests.benchmarks
+
+bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed at a million rows (10 minutes; BENCH_ROWS=a folder with GSM8K's train.jsonl)
+	$(BIN)/python -m tests.benchmarks.data
 
 constraints: $(INSTALLED)  ## compile the exact versions anew from pyproject.toml
 	( head -1 constraints.txt; $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-annotate --no-header -q \

@@ -9,8 +9,8 @@ from pipelines.console import outlive_the_pipe
 from pipelines.recipe import load
 from pipelines.summary import announce
 from tasks.base.task import import_base
-from tasks.data.task import prepare
-from tasks.evaluation.task import evaluate
+from tasks.data.task import find_overlap, prepare
+from tasks.evaluation.task import evaluate, list_questions
 from tasks.gate.task import judge
 from tasks.merging.task import merge
 from tasks.registry.task import register
@@ -28,7 +28,9 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     outlive_the_pipe()
     plan = load(recipe, overrides)
     tokenizer, weights = import_base(plan.base)
-    dataset = prepare(plan.data, tokenizer)
+    looked_for = plan.data.decontamination != "off"
+    overlap = find_overlap(plan.data, list_questions(plan.evaluate)) if looked_for else None
+    dataset = prepare(plan.data, tokenizer, overlap)
     adapter = train(plan.train, weights, dataset)
     model = merge(plan.merge, weights, tokenizer, adapter, dataset)
     baseline = evaluate(plan.evaluate, weights, tokenizer)

@@ -30,7 +30,12 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
     walk = _Walk(platform)
     tokenizer = walk.see("tokenizer", base.tokenizer_step, recipe.base)
     weights = walk.see("weights", base.weights_step, recipe.base)
-    dataset = walk.see("data", data.step, recipe.data, tokenizer)
+    dropped: tuple[Receipt | None, ...] = ()
+    if recipe.data.decontamination != "off":
+        questions = walk.see("questions", evaluation.questions_step, recipe.evaluate)
+        overlap = walk.see("overlap", data.overlap_step, recipe.data, questions)
+        dropped = (overlap,) if recipe.data.decontamination == "drop" else ()
+    dataset = walk.see("data", data.step, recipe.data, tokenizer, *dropped)
     adapter = walk.see("training", training.step, recipe.train, weights, dataset)
     model = walk.see("merging", merging.step, recipe.merge, weights, tokenizer, adapter, dataset)
     baseline = walk.see("evaluation of the base", evaluation.step, recipe.evaluate, weights, tokenizer)

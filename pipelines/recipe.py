@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from infra.errors import BadRecipe
@@ -15,7 +15,9 @@ from infra.frozen import Frozen
 from infra.storage import hub
 from infra.storage.sources import resolve
 from tasks.base.config import BaseConfig
-from tasks.data.config import DataConfig
+from tasks.data.config import DataConfig, Source
+from tasks.data.filters import Filters
+from tasks.data.named import NAMES
 from tasks.evaluation.config import EvaluateConfig
 from tasks.gate.config import GateConfig
 from tasks.merging.config import MergeConfig
@@ -32,6 +34,8 @@ FILES = [
     "evaluate.include_path",
 ]
 
+TAGS = ("str", "Source")  # pydantic's names of what an entry of files may be
+
 
 class Recipe(Frozen):
     """A complete run. Everything that decides what is made stands here; where it runs is in the environment."""
@@ -43,6 +47,19 @@ class Recipe(Frozen):
     evaluate: EvaluateConfig
     gate: GateConfig
     register_as: RegisterConfig = Field(alias="register", description="where the model version goes")
+
+    @model_validator(mode="after")
+    def _adapter_stays_on_its_base(self) -> "Recipe":
+        if self.merge.method != "none":
+            return self
+        if not self.train.tuning.adapter:
+            raise ValueError("merge.method: none registers an adapter, and train.tuning.method: full makes none")
+        if self.evaluate.load_in_4bit != self.train.tuning.load_in_4bit:
+            held = str(self.train.tuning.load_in_4bit).lower()
+            raise ValueError(
+                f"with merge.method: none set evaluate.load_in_4bit: {held}, so that base and adapter are asked as they were trained"
+            )
+        return self
 
 
 def load(recipe: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -134,13 +151,22 @@ def _resolve_files(raw: dict[str, Any], folder: Path) -> None:
         value = values.get(field)
         if field == "model_name_or_path" and hub.ID.fullmatch(str(value)) and not (folder / str(value)).exists():
             continue
+        if field == "chat_template" and value in NAMES:
+            continue
         if isinstance(value, str):
             values[field] = resolve(value, folder)
         elif isinstance(value, list):
-            values[field] = [resolve(item, folder) if isinstance(item, str) else item for item in value]
+            values[field] = [_resolved(item, folder) for item in value]
     train = raw.get("train")
     if isinstance(train, dict) and str(train.get("deepspeed", "")).endswith(".json"):
         train["deepspeed"] = _json(Path(resolve(train["deepspeed"], folder)))
+
+
+def _resolved(item: Any, folder: Path) -> Any:
+    """A file's name, or the names in an entry that has more to say of them."""
+    if isinstance(item, dict) and isinstance(item.get("files"), list):
+        return item | {"files": [_resolved(name, folder) for name in item["files"]]}
+    return resolve(item, folder) if isinstance(item, str) else item
 
 
 def _json(path: Path) -> Any:
@@ -153,16 +179,27 @@ def _json(path: Path) -> Any:
 
 
 def _refusal(path: Path, errors: list[ErrorDetails]) -> BadRecipe:
-    first, *more = [_explain(error) for error in errors[:6]]
+    first, *more = [_explain(error) for error in _meant(errors)[:6]]
     also = "".join(f"\n  also:   {place}: {text}" for place, _, text in more)
     place, value, remedy = first
     return BadRecipe(f"the recipe {path.name} cannot be used", place=place, value=value, remedy=remedy + also)
+
+
+def _meant(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without what is said of an entry of files as the other of the two that it may be: a name, or fields."""
+    return [
+        error
+        for error in errors
+        if not (error["loc"][-1:] == ("str",) and isinstance(error["input"], dict))
+        and not (error["loc"][-1:] == ("Source",) and error["type"] == "model_type")
+    ] or errors
 
 
 def _explain(error: ErrorDetails) -> tuple[str, Any, str]:
     """Field, value and remedy of one validation error."""
     # A union's tag is part of pydantic's path but not of the recipe.
     parts = [str(part) for part in error["loc"] if str(part) not in ("full", "lora", "qlora", "function-after[]")]
+    parts = [part for before, part in zip(["", *parts], parts, strict=False) if not (before.isdigit() and part in TAGS)]
     place, value = ".".join(parts), error.get("input")
     if error["type"] == "extra_forbidden":
         near = get_close_matches(parts[-1], sorted(_known_names()), 1)
@@ -173,12 +210,23 @@ def _explain(error: ErrorDetails) -> tuple[str, Any, str]:
         )
     if error["type"] == "missing":
         return place, None, "this field is required"
-    shown = None if isinstance(value, dict | Frozen) else value
+    # Not a whole section.
+    shown = None if isinstance(value, Frozen) or (isinstance(value, dict) and len(str(value)) > 200) else value
     return place, shown, error["msg"].removeprefix("Value error, ")
 
 
 def _known_names() -> set[str]:
     names = set(_sections())
-    for model in (BaseConfig, DataConfig, TrainConfig, MergeConfig, EvaluateConfig, GateConfig, RegisterConfig):
+    for model in (
+        BaseConfig,
+        DataConfig,
+        Source,
+        Filters,
+        TrainConfig,
+        MergeConfig,
+        EvaluateConfig,
+        GateConfig,
+        RegisterConfig,
+    ):
         names |= set(model.model_fields)
     return names | {"method", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora"}

@@ -20,7 +20,9 @@ def stored(store: Store, files: dict[str, bytes], stage: str = "toy", key: str =
         return of_folder(store, Path(folder), stage, key)
 
 
-def of_folder(store: Store, folder: Path, stage: str, key: str = KEY) -> Manifest:
+def of_folder(
+    store: Store, folder: Path, stage: str, key: str = KEY, parts: dict[str, Receipt] | None = None
+) -> Manifest:
     """Upload a folder as a new attempt; the manifest that would commit it."""
     attempt = uuid.uuid4().hex
     entries = store.upload(folder, layout.attempt(stage, key, attempt))
@@ -30,9 +32,10 @@ def of_folder(store: Store, folder: Path, stage: str, key: str = KEY) -> Manifes
         key=key,
         attempt=attempt,
         files=entries,
-        content_sha256=content_sha256(stage, entries),
+        content_sha256=content_sha256(stage, entries, parts),
         config={},
         inputs={},
+        parts=parts or {},
         summary={},
         versions={},
         created="2026-01-01T00:00:00+00:00",
@@ -42,6 +45,13 @@ def of_folder(store: Store, folder: Path, stage: str, key: str = KEY) -> Manifes
 def committed(store: Store, files: dict[str, bytes], stage: str = "toy", key: str = KEY) -> Receipt:
     """Upload files and commit them."""
     return store.receipt(store.commit(stored(store, files, stage, key)))
+
+
+def whole(store: Store, part: Receipt, stage: str = "toy", key: str = KEY) -> Receipt:
+    """Commit an artifact of one file and one part."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "index.json").write_bytes(b"{}")
+        return store.receipt(store.commit(of_folder(store, Path(folder), stage, key, {"part-0": part})))
 
 
 def place(store: Store, receipt: Receipt, name: str) -> str:

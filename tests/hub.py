@@ -20,13 +20,13 @@ import yaml
 
 Access = Literal["read", "write"]
 Tree = dict[str, bytes]
-LFS = (".safetensors", ".bin", ".gguf", ".png")
+LFS = (".safetensors", ".bin", ".gguf", ".png", ".parquet")
 _ID = r"(?P<repo>[\w.-]+/[\w.-]+)"
 
 
 @dataclass
 class Repo:
-    """A model repository: every commit is a whole tree."""
+    """A repository of a model or a data set: every commit is a whole tree."""
 
     private: bool = False
     gated: bool = False
@@ -116,9 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
         ("POST", rf"/api/models/{_ID}/commit/(?P<revision>[^/]+)", "commit"),
         ("POST", rf"/{_ID}\.git/info/lfs/objects/batch", "batch"),
         ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "upload"),
-        ("GET", rf"/api/models/{_ID}/tree/(?P<revision>[^/]+)(?P<path>/.*)?", "tree"),
-        ("GET", rf"/api/models/{_ID}(?:/revision/(?P<revision>[^/]+))?", "info"),
-        ("GET|HEAD", rf"/{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+        ("GET", rf"/api/(?P<kind>models|datasets)/{_ID}/tree/(?P<revision>[^/]+)(?P<path>/.*)?", "tree"),
+        ("GET", rf"/api/(?P<kind>models|datasets)/{_ID}(?:/revision/(?P<revision>[^/]+))?", "info"),
+        ("GET|HEAD", rf"/(?:(?P<kind>datasets)/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
     )
 
     def _handle(self) -> None:
@@ -260,22 +260,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     # Downloads
 
-    def _info(self, repo: str, revision: str = "main") -> None:
-        found, oid = self._commit_of(repo, revision)
+    def _info(self, repo: str, revision: str = "main", kind: str = "models") -> None:
+        found, oid = self._commit_of(_held(kind, repo), revision)
         siblings = [{"rfilename": name} for name in sorted(found.commits[oid])]
         about = {"private": found.private, "gated": "auto" if found.gated else False, "tags": [], "downloads": 0}
         raise Answer(200, {"_id": oid, "id": repo, "modelId": repo, "sha": oid, "siblings": siblings, **about})
 
-    def _tree(self, repo: str, revision: str, path: str = "") -> None:
-        found, oid = self._commit_of(repo, revision)
+    def _tree(self, repo: str, revision: str, path: str = "", kind: str = "models") -> None:
+        found, oid = self._commit_of(_held(kind, repo), revision)
         inside = path.strip("/")
         names = [name for name in sorted(found.commits[oid]) if name.startswith(f"{inside}/" if inside else "")]
         if inside and not names:
             raise _refused(404, "EntryNotFound", f"{inside} is not there")
         raise Answer(200, [_entry(name, found.commits[oid][name]) for name in names])
 
-    def _resolve(self, repo: str, revision: str, path: str) -> None:
-        found, oid = self._commit_of(repo, revision)
+    def _resolve(self, repo: str, revision: str, path: str, kind: str = "models") -> None:
+        found, oid = self._commit_of(_held(kind, repo), revision)
         if found.gated and self._access() is None:
             raise _refused(401, "GatedRepo", f"Access to model {repo} is restricted. Please log in.")
         data = found.commits[oid].get(path)
@@ -291,6 +291,11 @@ class _Handler(BaseHTTPRequestHandler):
             span = f"bytes {begin}-{end}/{len(data)}"
             raise Answer(206, data[begin : end + 1], Content_Range=span, **headers)
         raise Answer(200, data, **headers)
+
+
+def _held(kind: str, repo: str) -> str:
+    """Under which name a repository is added: a data set's starts with datasets/."""
+    return repo if kind == "models" else f"{kind}/{repo}"
 
 
 def _oid(path: str, data: bytes | None) -> str | None:

@@ -31,6 +31,7 @@ def keep(
     inputs: dict[str, Receipt] | None = None,
     config: dict[str, Any] | None = None,
     key: str = "",
+    parts: dict[str, Receipt] | None = None,
 ) -> Receipt:
     """Commit a folder as a stage's artifact, under a key of its own where none is given."""
     key, attempt = key or uuid.uuid4().hex * 2, uuid.uuid4().hex
@@ -41,9 +42,10 @@ def keep(
         key=key,
         attempt=attempt,
         files=files,
-        content_sha256=content_sha256(stage, files),
+        content_sha256=content_sha256(stage, files, parts),
         config=config or {},
         inputs=inputs or {},
+        parts=parts or {},
         summary=summary or {},
         versions={},
         created="2026-01-01T00:00:00+00:00",
@@ -65,4 +67,5 @@ def made(
 ) -> Receipt:
     """The receipt of work that was done here."""
     given = job(on, stage, config, inputs)
-    return keep(on, stage, given.out, work(given), inputs, given.spec.config)
+    summary = work(given)
+    return keep(on, stage, given.out, summary, inputs, given.spec.config, parts=given.parts)

@@ -38,10 +38,12 @@ def rows(section: str = "", model: type[BaseModel] = Recipe) -> Iterator[Row]:
 
 def _of_field(name: str, field: FieldInfo, seen: set[str]) -> Iterator[Row]:
     inner, many = _models(field.annotation)
-    if not inner:
+    if not inner or _plain(field.annotation):
         key = "no" if any(mark is NotInKey or isinstance(mark, NotInKey) for mark in field.metadata) else "yes"
         yield Row(f"`{name}`", _values(field), _default(field), key, field.description or "")
-        return
+    if _plain(field.annotation):  # what a second list may hold beside text is told at the first
+        inner = [model for model in inner if model.__name__ not in seen]
+        seen.update(model.__name__ for model in inner)
     for model in inner:
         for row in rows(f"{name}{'[]' if many else ''}.", model):
             if row.field not in seen:
@@ -61,8 +63,15 @@ def _models(annotation: Any) -> tuple[list[type[BaseModel]], bool]:
     if get_origin(annotation) is Annotated:
         return _models(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return [model for part in get_args(annotation) for model in _models(part)[0]], False
+        parts = [_models(part) for part in get_args(annotation)]
+        return [model for found, _ in parts for model in found], any(many for _, many in parts)
     return ([annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []), False
+
+
+def _plain(annotation: Any) -> bool:
+    """Whether a value may also be text where it may be an object."""
+    inner = get_args(annotation)
+    return annotation is str or any(_plain(part) for part in inner if get_origin(annotation) is not dict)
 
 
 def _values(field: FieldInfo) -> str:
@@ -85,6 +94,8 @@ def _kind(annotation: Any) -> str:
         return "mapping"
     if origin in (Union, types.UnionType):
         return " or ".join(_kind(part) for part in inner if part is not types.NoneType)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
     return _KINDS.get(annotation, str(getattr(annotation, "__name__", annotation)))
 
 

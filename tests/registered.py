@@ -11,6 +11,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from infra.models import adapted
+from infra.models.adapted import Base
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from infra.tracking import flavor
@@ -21,6 +23,16 @@ from tests import jobs, tiny
 NAME = "tiny-tickets"
 TRAINED_TEMPLATE = tiny.TEMPLATE + "{# the data's, not the base's #}"
 ADAPTER = {"base_model_name_or_path": "sha256:" + "b" * 64, "peft_type": "LORA", "revision": None}
+PARITY = {
+    "base": "dequantized",
+    "dtype": "float32",
+    "kl": 1e-4,
+    "top1": 1.0,
+    "greedy_match": 1.0,
+    "parity": "passed",
+}
+HELD: dict[str, Any] = {"dtype": "float32", "quantization": {"load_in_4bit": True}}
+NOT_MERGED = {"base": "none", "rank": 4, "parity": "not merged"}
 
 
 @dataclass
@@ -55,8 +67,15 @@ def keep(on: Platform, room: Path, stage: str, files: dict[str, str], summary: A
     return jobs.keep(on, stage, folder, summary, **more)
 
 
-def make(home: Path, base: str = "/models/tiny-base", revision: str | None = None, method: str = "qlora") -> Registered:
-    """Base, tokenizer, data, adapter, merged model and scores; nothing is registered yet. Merged weights differ."""
+def make(
+    home: Path,
+    base: str = "/models/tiny-base",
+    revision: str | None = None,
+    method: str = "qlora",
+    merged: bool = True,
+) -> Registered:
+    """Base, tokenizer, data, adapter, merged model (or the adapter as it is) and scores; nothing is registered yet.
+    Merged weights differ."""
     on, room = jobs.platform(home), home.parent / f"{home.name}-made"
     room.mkdir(parents=True)
     home.mkdir(exist_ok=True)
@@ -69,22 +88,14 @@ def make(home: Path, base: str = "/models/tiny-base", revision: str | None = Non
     rows = {"rows": 8, "train_rows": 6, "validation_rows": 2, "dropped": 0}
     dataset = keep(on, room, "data", {"report.json": "{}"}, rows, inputs={"tokenizer": tokenizer})
     adapter = _adapter(on, room, method, {"weights": weights, "dataset": dataset})
-    merged = room / "merged"
-    tiny.tokenizer(_model(merged / "model", seed=1))
-    tiny.tokenizer(merged / "components" / "tokenizer")
-    for folder in (merged / "model", merged / "components" / "tokenizer"):
-        (folder / "chat_template.jinja").write_text(TRAINED_TEMPLATE, encoding="utf-8")
-    flavor.write(merged, "0" * 64)
     made_of = {"weights": weights, "tokenizer": tokenizer, "adapter": adapter, "dataset": dataset}
-    parity = {
-        "base": "dequantized",
-        "dtype": "float32",
-        "kl": 1e-4,
-        "top1": 1.0,
-        "greedy_match": 1.0,
-        "parity": "passed",
-    }
-    model = jobs.keep(on, "merging", merged, parity, made_of)
+    if merged:
+        model = jobs.keep(on, "merging", _merged(room / "merged"), PARITY, made_of)
+    else:
+        record = Base(
+            model=base if revision else "", revision=revision or "", **HELD, content_sha256=weights.content_sha256
+        )
+        model = jobs.keep(on, "merging", _kept(room / "merged", record), {**HELD, **NOT_MERGED}, made_of)
     scores = [
         keep(on, room, "evaluation", {"results.json": str(value)}, {"scores": {"echo": {"exact_match": value}}})
         for value in (0.0, 0.75)
@@ -102,6 +113,25 @@ def _empty_database() -> bytes:
         with closing(sqlite3.connect(path)) as database:
             database.execute("pragma wal_checkpoint(truncate)")
         return path.read_bytes()
+
+
+def _merged(folder: Path) -> Path:
+    tiny.tokenizer(_model(folder / "model", seed=1))
+    tiny.tokenizer(folder / "components" / "tokenizer")
+    for place in (folder / "model", folder / "components" / "tokenizer"):
+        (place / "chat_template.jinja").write_text(TRAINED_TEMPLATE, encoding="utf-8")
+    flavor.write(folder, "0" * 64)
+    return folder
+
+
+def _kept(folder: Path, base: Base) -> Path:
+    tiny.tokenizer(folder / "model")
+    (folder / "model" / "chat_template.jinja").write_text(TRAINED_TEMPLATE, encoding="utf-8")
+    (folder / "model" / "adapter_config.json").write_text(json.dumps(ADAPTER))
+    (folder / "model" / "adapter_model.safetensors").write_text("adapter")
+    (folder / adapted.NAME).write_text(base.model_dump_json())
+    flavor.write_adapter(folder, "0" * 64)
+    return folder
 
 
 def _model(folder: Path, seed: int = 0) -> Path:

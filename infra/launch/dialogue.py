@@ -15,6 +15,7 @@ from typing import Literal, Self
 from infra.errors import Crashed, ErrorReport, Unreachable, revive
 from infra.frozen import Frozen
 from infra.launch.lifeline import MARK, end, started_by
+from infra.models.adapted import Base
 
 TALK = "infra.models.talk"
 LEAVE_S = 5.0
@@ -31,12 +32,15 @@ class Message(Frozen):
 class Ask(Frozen):
     """What the process is asked: load a model, answer with it, or stop answering.
 
+    A model is loaded as `base` says where it is the base of an adapter, with `adapter` on it unless that is empty.
     `temperature` 0 always takes the likeliest token; None leaves it to the model's generation_config.
     """
 
     do: Literal["load", "answer", "stop"]
     model: str = ""
     tokenizer: str = ""
+    adapter: str = ""
+    base: Base | None = None
     messages: tuple[Message, ...] = ()
     max_new_tokens: int = 256
     temperature: float | None = None
@@ -99,9 +103,10 @@ class Dialogue:
             process.wait()
         end(started_by(process.pid, self._mark), grace_s=0)
 
-    def load(self, model: Path, tokenizer: Path) -> Told:
-        """Have it load a model, in place of the one it has."""
-        return self._until(Ask(do="load", model=str(model), tokenizer=str(tokenizer)), "ready", lambda _: None)
+    def load(self, model: Path, tokenizer: Path, adapter: Path | None = None, base: Base | None = None) -> Told:
+        """Have it load a model, in place of the one it has; one that is the base of an adapter as `base` says."""
+        ask = Ask(do="load", model=str(model), tokenizer=str(tokenizer), adapter=str(adapter or ""), base=base)
+        return self._until(ask, "ready", lambda _: None)
 
     def answer(
         self,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from infra.errors import Crashed, Preempted, Unreachable, revive
 from infra.frozen import canonical
 from infra.launch.base import Job
-from infra.launch.step import Beat, Outcome, Spec, Step
+from infra.launch.step import Beat, Outcome, Step, spec
 from infra.settings import Platform
 from infra.storage import layout
 from infra.storage.receipt import Receipt
@@ -46,17 +46,8 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
 
 def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
     attempt = uuid.uuid4().hex
-    spec = Spec(
-        stage=step.stage,
-        version=step.version,
-        key=step.key,
-        attempt=attempt,
-        always=step.always,
-        config=step.config.model_dump(mode="json"),
-        inputs=step.inputs,
-    )
     at = layout.job(step.stage, step.key, attempt, "spec.json")
-    platform.store.objects.put(at, canonical(spec.model_dump(mode="json")))
+    platform.store.objects.put(at, canonical(spec(step, attempt).model_dump(mode="json")))
     output = platform.home / "logs" / f"{step.stage}-{attempt}.log"
     log.info("%s: starting, log in %s", step.stage, output)
     job = platform.launcher.start(step.worker, at, platform.environment(), output)

@@ -15,7 +15,8 @@ from infra.storage.receipt import Receipt, input_key
 class Step:
     """One unit of work: the same step has the same key on any machine.
 
-    `material` is what the key needs besides the config (hashes of source files); `always` marks a step that
+    `material` is what the key needs besides the config (hashes of source files); `aside` are inputs
+    of which the key has only what `material` says of them; `always` marks a step that
     reconciles an outside system and so runs even where it was committed before. The work is done by
     `tasks.<stage>.worker`, by another folder's worker where `folder` names one, or by any `module`.
     """
@@ -25,6 +26,7 @@ class Step:
     config: Frozen
     inputs: dict[str, Receipt] = field(default_factory=dict)
     material: dict[str, JsonValue] = field(default_factory=dict)
+    aside: dict[str, Receipt] = field(default_factory=dict)
     always: bool = False
     folder: str = ""
     module: str = ""
@@ -39,6 +41,19 @@ class Step:
         """The input key (see infra.storage.receipt)."""
         made_of: dict[str, Any] = {"config": self.config.material(), "material": self.material}
         return input_key(self.stage, self.version, made_of, self.inputs)
+
+
+def spec(step: Step, attempt: str) -> "Spec":
+    """A step as a worker is handed it."""
+    return Spec(
+        stage=step.stage,
+        version=step.version,
+        key=step.key,
+        attempt=attempt,
+        always=step.always,
+        config=step.config.model_dump(mode="json"),
+        inputs=step.inputs | step.aside,
+    )
 
 
 class Spec(Frozen):

@@ -72,7 +72,10 @@ class Inputs(Mapping[str, Path]):
 
 @dataclass
 class Work(Generic[C]):
-    """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`."""
+    """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`.
+
+    Artifacts that it puts into `parts` become part of the one that it makes, without a copy.
+    """
 
     config: C
     inputs: Mapping[str, Path]
@@ -80,6 +83,7 @@ class Work(Generic[C]):
     platform: Platform
     out: Path
     scratch: Path
+    parts: dict[str, Receipt] = field(default_factory=dict)
     _beat: Beat = field(default_factory=lambda: Beat(at=time.time()))
 
     def beat(self, phase: str, step: int = 0, steps: int = 0, eta_s: float | None = None, **figures: float) -> None:
@@ -100,6 +104,18 @@ class Work(Generic[C]):
     def receipt(self, name: str) -> Receipt:
         """The receipt behind an input."""
         return self.spec.inputs[name]
+
+    def read(self, name: str, file: str) -> bytes:
+        """One small file of an input, without fetching the rest."""
+        return self.platform.store.read(self.receipt(name), file)
+
+    def fetch_parts(self, name: str) -> list[Path]:
+        """The parts of an input as read-only folders, in the order of their names."""
+        parts = self.platform.store.manifest(self.receipt(name)).parts
+        return [
+            self.platform.cache.materialise(self.platform.store, parts[part], self.scratch / "parts" / name / part)
+            for part in sorted(parts)
+        ]
 
 
 def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
@@ -152,24 +168,28 @@ def _run(
     try:
         summary = work(job)
         job.beat("storing")
-        return _commit(job, summary)
+        return commit(platform, spec, out, summary, job.parts)
     finally:
         stop.set()
         heart.join(BEAT_S)
 
 
-def _commit(job: Work[C], summary: Summary) -> Receipt:
-    spec, store = job.spec, job.platform.store
-    files = store.upload(job.out, layout.attempt(spec.stage, spec.key, spec.attempt))
+def commit(
+    platform: Platform, spec: Spec, out: Path, summary: Summary, parts: Mapping[str, Receipt] | None = None
+) -> Receipt:
+    """Upload a folder as an attempt at a spec's key and make it the artifact, or the receipt of whoever was first."""
+    store = platform.store
+    files = store.upload(out, layout.attempt(spec.stage, spec.key, spec.attempt))
     manifest = Manifest(
         stage=spec.stage,
         version=spec.version,
         key=spec.key,
         attempt=spec.attempt,
         files=files,
-        content_sha256=content_sha256(spec.stage, files),
+        content_sha256=content_sha256(spec.stage, files, parts),
         config=spec.config,
         inputs=spec.inputs,
+        parts=dict(parts or {}),
         summary=json.loads(canonical(summary)),
         versions=_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

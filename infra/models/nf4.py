@@ -12,6 +12,16 @@ from transformers.integrations import replace_with_bnb_linear
 from transformers.quantizers.base import HfQuantizer
 
 
+def settings(compute_dtype: str) -> dict[str, Any]:
+    """The quantisation that `qlora` trains on (Dettmers 2023, arXiv 2305.14314), computing in that dtype."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": compute_dtype,
+    }
+
+
 def bits_and_bytes(quantization: Mapping[str, Any]) -> BitsAndBytesConfig:
     """The transformers config of a recorded quantisation (load_in_4bit, bnb_4bit_quant_type …)."""
     return BitsAndBytesConfig(**quantization)

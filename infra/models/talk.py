@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedTokenizerBase,
@@ -21,6 +20,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from infra.errors import BadModel, BadTemplate, Crashed, LuthierError, OutOfMemory, Refused
 from infra.launch.dialogue import Ask, Listener, Told
+from infra.models.adapted import Base
+from infra.models.load import load
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +29,13 @@ log = logging.getLogger(__name__)
 class Speaker:
     """A loaded model with its tokenizer."""
 
-    def __init__(self, model: Path, tokenizer: Path) -> None:
-        cuda = torch.cuda.is_available()
+    def __init__(self, model: Path, tokenizer: Path, adapter: Path | None = None, base: Base | None = None) -> None:
+        dtype, quantization = (base.dtype, base.quantization) if base else ("auto", None)
         try:
             self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 tokenizer, local_files_only=True, trust_remote_code=False
             )
-            self.model: Any = AutoModelForCausalLM.from_pretrained(
-                model,
-                dtype="auto",
-                device_map="auto" if cuda else "cpu",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-            ).eval()
+            self.model: Any = load(model, dtype, quantization, adapter, device_map="auto")
         except (ValueError, OSError, KeyError, ImportError) as error:
             raise BadModel("the model cannot be loaded", place=str(model), value=error) from error
 
@@ -160,7 +154,8 @@ def main() -> None:
         try:
             if ask.do == "load":
                 speaker = None  # the one before makes room first
-                speaker = Speaker(Path(ask.model), Path(ask.tokenizer))
+                adapter = Path(ask.adapter) if ask.adapter else None
+                speaker = Speaker(Path(ask.model), Path(ask.tokenizer), adapter, ask.base)
                 listener.tell(Told(kind="ready", device=str(speaker.model.device)))
             elif speaker is None:
                 raise Refused("no model is loaded yet")

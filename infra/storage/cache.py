@@ -5,13 +5,15 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from infra.errors import Corrupt, Lost
-from infra.storage import layout
-from infra.storage.receipt import FileEntry, Manifest, Receipt
+from infra.storage import layout, reference
+from infra.storage.receipt import FileEntry, Receipt
 from infra.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -27,33 +29,45 @@ class Cache:
         self.root, self.max_bytes = root, max_bytes
 
     def materialise(self, store: Store, receipt: Receipt, folder: Path) -> Path:
-        """Lay an artifact's files into `folder`, read-only, every byte checked against its manifest.
+        """Lay an artifact's files into `folder`, read-only, every byte checked against its manifest; weights that it only
+        refers to are fetched from where they are.
 
         Raises Corrupt (key, expected and actual hash) and Lost where the disk is too small, before anything is read.
         """
         manifest = store.manifest(receipt)
-        self._require_space([file for file in manifest.files if not self._intact(file)])
+        prefix = layout.attempt(manifest.stage, manifest.key, manifest.attempt)
+        self.require_space(manifest.files)
         for file in manifest.files:
-            target = folder / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._lock(file), timeout=LOCK_S):
-                self._link(self._fetched(store, manifest, file), target)
+            key = f"{prefix}/{file.path}"
+            actual = self.take(file, partial(store.objects.blocks, key), folder / file.path)
+            if actual != file.sha256:
+                raise store.corrupt(manifest, key, actual, file.sha256)
+        reference.resolve(folder, self)
         self._evict()
         return folder
 
-    def _fetched(self, store: Store, manifest: Manifest, file: FileEntry) -> Path:
+    def take(self, file: FileEntry, read: Callable[[], Iterator[bytes]], target: Path) -> str:
+        """Lay one file at `target`, read-only, by `read` where it is not here yet; its sha256. Where that is not the
+        wanted one, because `read` gives other bytes or finds nothing (`missing`), nothing is laid there."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock(file), timeout=LOCK_S):
+            actual = self._fetched(file, read)
+            if actual == file.sha256:
+                self._link(self._blob(file), target)
+        return actual
+
+    def _fetched(self, file: FileEntry, read: Callable[[], Iterator[bytes]]) -> str:
         blob = self._blob(file)
         if self._intact(file):
             os.utime(blob, (time.time(), UNTOUCHED))
-            return blob
-        key = f"{layout.attempt(manifest.stage, manifest.key, manifest.attempt)}/{file.path}"
+            return file.sha256
         actual = ""
-        for _ in range(2):  # a mismatch is read once more: the store may be right and the way wrong
-            actual = self._download(store, key, blob, file.sha256)
+        for _ in range(2):  # a mismatch is read once more: the source may be right and the way wrong
+            actual = self._download(read, blob, file.sha256)
             if actual == file.sha256:
-                return blob
-            log.warning("%s: read %s instead of %s", key, actual, file.sha256)
-        raise store.corrupt(manifest, key, actual, file.sha256)
+                return actual
+            log.warning("%s: read %s instead of %s", file.path, actual, file.sha256)
+        return actual
 
     def _intact(self, file: FileEntry) -> bool:
         try:
@@ -63,12 +77,12 @@ class Cache:
         return (stat.st_size, int(stat.st_mtime)) == (file.size, UNTOUCHED)
 
     @staticmethod
-    def _download(store: Store, key: str, blob: Path, expected: str) -> str:
-        """Fetch an object to `blob` if its hash is the expected one; its hash, or `missing`."""
+    def _download(read: Callable[[], Iterator[bytes]], blob: Path, expected: str) -> str:
+        """Fetch a file to `blob` if its hash is the expected one; its hash, or `missing`."""
         sha, part = hashlib.sha256(), blob.with_suffix(".part")  # ours alone: the file's lock is held
         try:
             with part.open("wb") as out:
-                for block in store.objects.blocks(key):
+                for block in read():
                     sha.update(block)
                     out.write(block)
             if sha.hexdigest() == expected:
@@ -98,8 +112,9 @@ class Cache:
             shutil.copyfile(blob, target)
             target.chmod(0o444)
 
-    def _require_space(self, missing: list[FileEntry]) -> None:
-        need = sum(file.size for file in missing)
+    def require_space(self, files: Iterable[FileEntry]) -> None:
+        """Lost where the disk has no room for those of the files that are not here yet."""
+        need = sum(file.size for file in files if not self._intact(file))
         self.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.root).free
         if need > free:
@@ -143,7 +158,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def verify(store: Store, receipt: Receipt) -> list[str]:
-    """Read every byte of an artifact again; the keys of files that are gone or differ from the manifest."""
+    """Read every byte of an artifact and its parts again; the keys of files that are gone or differ from the manifest."""
     manifest = store.manifest(receipt)
     prefix = layout.attempt(manifest.stage, manifest.key, manifest.attempt)
     bad = []
@@ -156,4 +171,4 @@ def verify(store: Store, receipt: Receipt) -> list[str]:
             sha.update(b"gone")
         if sha.hexdigest() != file.sha256:
             bad.append(f"{prefix}/{file.path}")
-    return bad
+    return bad + [place for part in manifest.parts.values() for place in verify(store, part)]

@@ -56,6 +56,11 @@ def tombstone(stage: str, key: str, attempt_id: str) -> str:
     return join(home(stage, key), f"MANIFEST.corrupt.{attempt_id}")
 
 
+def snapshot(identity: str) -> str:
+    """What a source file holds, by the digest of what a listing says of it; the folders keep listings short."""
+    return join("snapshots", identity[:2], identity + ".json")
+
+
 def checkpoints(key: str) -> str:
     """The training checkpoints of one input key, shared by all its attempts."""
     return join(home("training", key), "checkpoints")

@@ -20,12 +20,14 @@ class Node:
     receipt: Receipt
     manifest: Manifest | None
     inputs: tuple["Node", ...] = ()
+    parts: tuple[Manifest, ...] = ()
     again: bool = False
 
     @property
     def bytes(self) -> int:
-        """The size of all its files."""
-        return sum(file.size for file in self.manifest.files) if self.manifest else 0
+        """The size of all its files, those of its parts among them."""
+        whole = (self.manifest, *self.parts) if self.manifest else ()
+        return sum(file.size for manifest in whole for file in manifest.files)
 
     def below(self, depth: int = 0) -> Iterator[tuple[int, "Node"]]:
         """This node and all below it with their depth, each before its inputs."""
@@ -68,7 +70,8 @@ def trace(store: Store, role: str, receipt: Receipt, seen: set[str] | None = Non
     seen.add(receipt.content_sha256)
     ordered = sorted(manifest.inputs.items(), key=lambda item: (item[0] != "model", item[0]))  # what most hangs on
     inputs = tuple(trace(store, name, below, seen) for name, below in ordered)
-    return Node(role, receipt, manifest, inputs)
+    parts = tuple(part for held in manifest.parts.values() if (part := whole(store, held)) is not None)
+    return Node(role, receipt, manifest, inputs, parts)
 
 
 def whole(store: Store, receipt: Receipt) -> Manifest | None:

@@ -1,5 +1,6 @@
 """What a stage hands on: a receipt names an artifact, a manifest proves it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, JsonValue, field_validator
@@ -34,7 +35,10 @@ class Receipt(Frozen):
 
 
 class Manifest(Frozen):
-    """The commit record of an artifact. Whoever reads a stage's files reads this first."""
+    """The commit record of an artifact. Whoever reads a stage's files reads this first.
+
+    `parts` are artifacts that belong to this one and lie where they were made: it is whole where they are.
+    """
 
     format: int = 1
     stage: str
@@ -47,14 +51,16 @@ class Manifest(Frozen):
     content_sha256: str
     config: dict[str, JsonValue]
     inputs: dict[str, Receipt]
+    parts: dict[str, Receipt] = Field(default_factory=dict)
     summary: dict[str, JsonValue]
     versions: dict[str, str]
     created: str
 
 
-def content_sha256(stage: str, files: list[FileEntry]) -> str:
+def content_sha256(stage: str, files: list[FileEntry], parts: Mapping[str, Receipt] | None = None) -> str:
     """Equal for equal bytes under equal names, whoever made them and whenever; so a rerun can prove itself equal."""
-    return digest([stage, 1, sorted([file.path, file.sha256] for file in files)])
+    made = [stage, 1, sorted([file.path, file.sha256] for file in files)]
+    return digest([*made, {name: part.content_sha256 for name, part in parts.items()}] if parts else made)
 
 
 def input_key(stage: str, version: int, config: dict[str, Any], inputs: dict[str, Receipt]) -> str:

@@ -42,7 +42,17 @@ class Store:
             if sizes.get(f"{prefix}/{file.path}") != file.size:
                 log.warning("%s: %s is missing or has another size; the stage will be run again", prefix, file.path)
                 return None
-        return manifest
+        return manifest if self._parts_are_whole(manifest) else None
+
+    def _parts_are_whole(self, manifest: Manifest) -> bool:
+        for name, part in manifest.parts.items():
+            found = self.find(part.stage, part.key)
+            if found is None or found.content_sha256 != part.content_sha256:
+                log.warning(
+                    "%s %s: its part %s is gone; the stage will be run again", manifest.stage, manifest.key, name
+                )
+                return False
+        return True
 
     def newest(self, stage: str, key: str) -> Manifest | None:
         """The highest generation's manifest, whatever the state of its files."""

@@ -6,7 +6,23 @@ import typer
 
 from infra.errors import LuthierError
 from infra.printable import clean
-from pipelines.cli import chat, data, deploy, doctor, init, plan, pull, push, run, runs, schema, show, stack, try_
+from pipelines.cli import (
+    chat,
+    data,
+    deploy,
+    doctor,
+    import_config,
+    init,
+    plan,
+    pull,
+    push,
+    run,
+    runs,
+    schema,
+    show,
+    stack,
+    try_,
+)
 
 app = typer.Typer(
     help="Fine-tune LLMs as a workflow: pinned base, prepared data, DeepSpeed training, merge, lm-eval, gate, MLflow.",
@@ -15,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("init")(init.init)
+app.command("import-config")(import_config.import_config)
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.add_typer(data.app, name="data")

@@ -29,11 +29,11 @@ def chat(
     """Talk with a version: answers appear as they are made, and the conversation is kept until /reset."""
     found = versions.find(version)
     with scratch(found.platform.home / "work", f"chat-{uuid.uuid4().hex}") as room:
-        model = versions.fetch(found.platform, found.receipt, room / "model") / "model"
+        one = versions.tuned(found, room)
         log = found.platform.home / "logs" / f"chat-{uuid.uuid4().hex}.log"
         with Dialogue(log, found.platform.silence_s) as talk:
             screen.progress(f"loading {found.version} …")
-            device = talk.load(model, model).device
+            device = talk.load(one.model, one.tokenizer, one.adapter, one.base).device
             screen.progress(f"{found.version} on {device}. /help tells the commands.")
             Conversation(talk, system, max_new_tokens, temperature).hold()
 

@@ -26,19 +26,20 @@ def pull(
 ) -> None:
     """Copy a version out of the store: safetensors, tokenizer and card. DIR is there whole, or not at all."""
     found = versions.find(version)
-    parts = _adapter(found) if adapter else [(found.model, model_files(found.model))]
-    base = _base(found) if adapter else ""
+    apart = adapter or found.base is not None
+    parts = _adapter(found) if adapter and found.base is None else [(found.model, model_files(found.model))]
+    base = belongs_on(found) if apart else ""
     need = sum(file.size for manifest, names in parts for file in manifest.files if file.path in names)
     with export.new_folder(folder, need) as new:
         _fill(found, parts, new)
-        if adapter:
+        if apart:
             _name_base(found, new / "adapter_config.json")
         (new / "README.md").write_text(found.readme(".", base), encoding="utf-8")
     _tell(found, folder, need, base)
 
 
 def model_files(model: Manifest) -> dict[str, str]:
-    """The files of a merged artifact that make the model, by the names that they have beside each other."""
+    """The files of a version that make the model, or the adapter, by the names that they have beside each other."""
     return _beside(model, "model/")
 
 
@@ -77,7 +78,7 @@ def _beside(artifact: Manifest, prefix: str) -> dict[str, str]:
     return {file.path: file.path.removeprefix(prefix) for file in artifact.files if file.path.startswith(prefix)}
 
 
-def _base(found: versions.Found) -> str:
+def belongs_on(found: versions.Found) -> str:
     """In words, on which base the adapter belongs."""
     weights = found.model.inputs["weights"]
     training = json.loads(found.platform.store.read(found.model.inputs["adapter"], "training.json"))
@@ -101,7 +102,8 @@ def _tell(found: versions.Found, folder: Path, need: int, base: str) -> None:
     if base:
         lies = found.input("weights")
         screen.say(f"It belongs on {base}.")
-        screen.say(f"That base lies at {lies.uri}" if lies else "That base is not in the store any more.")
+        place = lies and (lies.summary.get("weights") or lies.uri)  # where the store only refers to them, it says so
+        screen.say(f"That base lies at {place}" if place else "That base is not in the store any more.")
         screen.say(f'  PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("<that base>"), {at})')
     else:
         screen.say(f"  AutoModelForCausalLM.from_pretrained({at}), AutoTokenizer.from_pretrained({at})")

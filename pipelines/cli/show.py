@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from infra.tracking.lookup import Lookup, Training, Version
 
 # What each artifact's figures are called here, in the order of a run.
-_PARTS = {"data": "Data", "training": "Training", "merging": "Merge and parity", "gate": "Verdict"}
+_PARTS = {
+    "overlap": "Questions in the rows",
+    "data": "Data",
+    "training": "Training",
+    "merging": "Merge and parity",
+    "gate": "Verdict",
+}
 # The section of a recipe that each stage's config came from.
 _SECTIONS = {
     "weights": "base",

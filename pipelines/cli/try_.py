@@ -2,17 +2,19 @@
 
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from infra.errors import Corrupt
+from infra.errors import LuthierError
 from infra.launch.dialogue import Dialogue, Message, Told
 from infra.launch.scratch import scratch
 from pipelines.cli import screen, versions
 
 Answers = dict[str, list[Told]]
+Models = dict[str, versions.Loadable]
 
 
 def try_(
@@ -27,11 +29,7 @@ def try_(
     found = versions.find(version)
     questions = [opening(system, prompt) for prompt in prompts]
     with scratch(found.platform.home / "work", f"try-{uuid.uuid4().hex}") as room:
-        models = {
-            **_base(found, room),
-            "tuned": versions.fetch(found.platform, found.receipt, room / "tuned") / "model",
-        }
-        answers = _ask(found, models, questions, max_new_tokens, temperature)
+        answers = _ask(found, _models(found, room), questions, max_new_tokens, temperature)
     if json:
         screen.as_json(_record(found, prompts, answers))
     else:
@@ -44,21 +42,30 @@ def opening(system: str, prompt: str = "") -> list[Message]:
     return [*turns, Message(role="user", content=prompt)] if prompt else turns
 
 
-def _base(found: versions.Found, room: Path) -> dict[str, Path]:
-    """The base's folder, if the store still has it whole; else it is said."""
+def _models(found: versions.Found, room: Path) -> Models:
+    """Both sides, loaded with one tokenizer and, under an adapter, with one base: what differs is what was learned."""
+    tuned = versions.tuned(found, room)
+    if tuned.adapter is not None:
+        return {"base": replace(tuned, adapter=None), "tuned": tuned}
+    base = _base(found, room)
+    return {**({"base": replace(tuned, model=base)} if base else {}), "tuned": tuned}
+
+
+def _base(found: versions.Found, room: Path) -> Path | None:
+    """The base's folder, if the store still has it whole, or the place that it refers to; else it is said."""
     weights = found.input("weights")
     if weights is not None:
         try:
-            return {"base": versions.fetch(found.platform, weights, room / "base")}
-        except Corrupt as error:
+            return versions.fetch(found.platform, weights, room / "base")
+        except LuthierError as error:
             screen.note(str(error))
-    screen.note("the base weights are not in the store any more; only the tuned model answers")
-    return {}
+    screen.note("the base weights cannot be had any more; only the tuned model answers")
+    return None
 
 
 def _ask(
     found: versions.Found,
-    models: dict[str, Path],
+    models: Models,
     questions: list[list[Message]],
     max_new_tokens: int,
     temperature: float,
@@ -66,9 +73,9 @@ def _ask(
     log = found.platform.home / "logs" / f"try-{uuid.uuid4().hex}.log"
     answers: Answers = {}
     with Dialogue(log, found.platform.silence_s) as talk:
-        for side, folder in models.items():
+        for side, one in models.items():
             screen.progress(f"loading the {side} model …")
-            talk.load(folder, models["tuned"])  # one tokenizer: what differs is the weights
+            talk.load(one.model, one.tokenizer, one.adapter, one.base)
             answers[side] = []
             for number, question in enumerate(questions, 1):
                 screen.progress(f"{side}: prompt {number} of {len(questions)} …")

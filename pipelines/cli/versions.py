@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infra import settings
-from infra.errors import Refused
+from infra.errors import Corrupt, Refused
+from infra.models import adapted
+from infra.models.adapted import Base
 from infra.settings import Platform
 from infra.storage.lineage import locate, whole
 from infra.storage.receipt import Manifest, Receipt
@@ -26,7 +29,7 @@ Spec = Annotated[
 
 @dataclass(frozen=True)
 class Found:
-    """A registered version, its merged model, and the record of its registration where the store still has it."""
+    """A registered version, its merged model or its adapter, and the record of its registration where the store still has it."""
 
     platform: Platform
     version: "Version"
@@ -43,6 +46,13 @@ class Found:
         receipt = self.model.inputs.get(role)
         manifest = whole(self.platform.store, receipt) if receipt else None
         return self.platform.store.receipt(manifest) if manifest else None
+
+    @cached_property
+    def base(self) -> Base | None:
+        """What the version belongs on where it is an adapter that was not merged; None where it is a whole model."""
+        if not any(file.path == adapted.NAME for file in self.model.files):
+            return None
+        return Base.model_validate_json(self.platform.store.read(self.receipt, adapted.NAME))
 
     def origin(self) -> dict[str, Any]:
         """The recipe's `base:` section that the base was pinned with; empty where that is gone."""
@@ -93,6 +103,31 @@ def registration(store: Store, version: "Version") -> Manifest | None:
     found = store.find("registry", version.registration)
     model = found.inputs.get("model") if found else None
     return found if model is not None and model.content_sha256 == version.content else None
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """A model on this machine, as Dialogue.load takes it."""
+
+    model: Path
+    tokenizer: Path
+    adapter: Path | None = None
+    base: Base | None = None
+
+
+def tuned(found: Found, room: Path) -> Loadable:
+    """The version below `room`, with the weights of its base where it was not merged; Corrupt where those are gone."""
+    model = fetch(found.platform, found.receipt, room / "tuned") / "model"
+    if found.base is None:
+        return Loadable(model, model)
+    weights = found.input("weights")
+    if weights is None:
+        raise Corrupt(
+            "the base of this adapter is not in the store any more",
+            value=f"{found.version}, {found.base_name()}",
+            remedy="run its recipe again: the base is pinned anew, and its adapter is there",
+        )
+    return Loadable(fetch(found.platform, weights, room / "base"), model, model, found.base)
 
 
 def fetch(platform: Platform, receipt: Receipt, folder: Path) -> Path:

@@ -1,9 +1,13 @@
 """A base model in a bucket: pinned by the ETags of its files, and fetched file by file."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.errors import BadModel
 from infra.frozen import digest
+from infra.storage.receipt import FileEntry
+from infra.storage.reference import Reference
 from infra.storage.s3 import S3Objects
 from tasks.base import origin
 
@@ -15,14 +19,13 @@ def revision(uri: str, wanted: str | None) -> str:
     return _pin(uri, _entries(uri), wanted)
 
 
-def fetch(uri: str, at: str, folder: Path, *, weights: bool, on_file: origin.OnFile) -> Path:
-    """The folder, filled with what the tokenizer or the weights are made from, if all is as it was pinned.
+def fetch(uri: str, at: str, folder: Path, *, wanted: Callable[[str], bool], on_file: origin.OnFile) -> Path:
+    """The folder, filled with the files whose names are wanted, if all is as it was pinned.
 
     Calls `on_file(name, number, count)` before each file. BadModel or Corrupt where something changed meanwhile.
     """
     entries = _entries(uri)
     _pin(uri, entries, at)
-    wanted = origin.is_weights if weights else origin.is_text
     names = [name for name in sorted(entries) if wanted(name)]
     folder.mkdir()
     bucket = S3Objects(uri)
@@ -31,6 +34,26 @@ def fetch(uri: str, at: str, folder: Path, *, weights: bool, on_file: origin.OnF
         with (folder / name).open("wb") as file:
             file.writelines(bucket.blocks(name, entries[name][1]))
     return folder
+
+
+def refer(uri: str, at: str, folder: Path, on_file: origin.OnFile) -> Reference:
+    """The files of weights that the texts in `folder` ask for. Each is read once for its sha256, and kept nowhere.
+
+    Calls `on_file(name, number, count)` before each. BadModel where one is missing or something has changed.
+    """
+    entries = _entries(uri)
+    _pin(uri, entries, at)
+    bucket, names, files = S3Objects(uri), origin.shard_names(folder), []
+    for number, name in enumerate(names):
+        if name not in entries:
+            raise BadModel("a file with weights is missing", place=uri, value=name)
+        on_file(name, number, len(names))
+        bytes_, etag = entries[name]
+        sha = hashlib.sha256()
+        for block in bucket.blocks(name, etag):
+            sha.update(block)
+        files.append(FileEntry(path=name, size=bytes_, sha256=sha.hexdigest()))
+    return Reference(bucket=uri, revision=at, files=files)
 
 
 def size(uri: str) -> int:

@@ -22,6 +22,10 @@ class BaseConfig(Frozen):
     sha256: Annotated[str | None, NotInKey()] = Field(
         default=None, description="the hash that a .gguf file must have; another one is refused"
     )
+    copy_weights: Annotated[bool, NotInKey()] = Field(
+        default=True,
+        description="false: the store holds no weights, only which files of the hub or the bucket they are, with size and sha256; for models too large to have twice",
+    )
     license: str | None = Field(
         default=None, description="SPDX id of the weights' licence; by default what the model says of itself"
     )
@@ -46,6 +50,10 @@ class BaseConfig(Frozen):
         if self.sha256 is not None and (self.is_hub_id or self.is_in_bucket):
             raise ValueError(
                 "base.sha256 is for a .gguf file; a hub's model is pinned by base.revision, a bucket's by itself"
+            )
+        if not (self.copy_weights or self.is_hub_id or self.is_in_bucket):
+            raise ValueError(
+                "base.copy_weights: false is for the hub or a bucket, where every machine finds the weights; leave it out for a file or folder here"
             )
         return self
 

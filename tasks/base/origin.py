@@ -70,8 +70,12 @@ def is_text(name: str) -> bool:
 
 def is_weights(name: str) -> bool:
     """Whether a file's name is that of something the weights are made from, or that says whose they are."""
-    about = name in ("config.json", "generation_config.json", "README.md", INDEX) or name.upper().startswith(_LICENCES)
-    return about or name.endswith(".safetensors")
+    return is_about_weights(name) or name.endswith(".safetensors")
+
+
+def is_about_weights(name: str) -> bool:
+    """Whether a file's name is that of something which says of weights what they are and whose."""
+    return name in ("config.json", "generation_config.json", "README.md", INDEX) or name.upper().startswith(_LICENCES)
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -81,14 +85,7 @@ def weight_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path, *licence_files(path)]
-    refuse_code(path, "config.json")
-    if read_json(path / "config.json").get("quantization_config"):
-        raise BadModel(
-            "the weights are quantised already",
-            place=f"{PLACE}: config.json",
-            value="quantization_config",
-            remedy="name the original weights; to train on 4 bits use method: qlora",
-        )
+    refuse_unusable(path)
     optional = [path / name for name in (INDEX, "generation_config.json", "README.md") if (path / name).is_file()]
     return [path / "config.json", *optional, *shards(path), *licence_files(path)]
 
@@ -139,6 +136,18 @@ def refuse_code(folder: Path, name: str) -> None:
             place=f"{PLACE}: {name}",
             value="auto_map",
             remedy="use a model whose architecture transformers has built in",
+        )
+
+
+def refuse_unusable(folder: Path) -> None:
+    """BadModel where config.json asks for code of its own or tells of quantised weights, or is none."""
+    refuse_code(folder, "config.json")
+    if read_json(folder / "config.json").get("quantization_config"):
+        raise BadModel(
+            "the weights are quantised already",
+            place=f"{PLACE}: config.json",
+            value="quantization_config",
+            remedy="name the original weights; to train on 4 bits use method: qlora",
         )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.settings import Platform
@@ -25,12 +27,17 @@ def _step(what: str, config: BaseConfig, files: Callable[[Path], list[Path]]) ->
     if config.is_hub_id:
         # A commit is content, and its files need not be on the machine that plans.
         at = hub.commit(config.model_name_or_path, config.revision or "main")
-        pinned = config.model_copy(update={"revision": at})
-        return Step(what, 1, pinned, material={"hub": [config.model_name_or_path, at]}, folder="base")
-    if config.is_in_bucket:
+        pinned: dict[str, JsonValue] = {"hub": [config.model_name_or_path, at]}
+    elif config.is_in_bucket:
         at = bucket.revision(config.model_name_or_path, config.revision)
-        return Step(what, 1, config.model_copy(update={"revision": at}), material={"bucket": at}, folder="base")
-    return Step(what, 1, config, material={"files": origin.pin(files(origin.locate(config)))}, folder="base")
+        pinned = {"bucket": at}
+    else:
+        return Step(what, 1, config, material={"files": origin.pin(files(origin.locate(config)))}, folder="base")
+    if what == "weights" and not config.copy_weights:
+        pinned["copy_weights"] = (
+            False  # said only where it is so: the tokenizer, and all that is stored, keep their keys
+        )
+    return Step(what, 1, config.model_copy(update={"revision": at}), material=pinned, folder="base")
 
 
 def tokenizer(config: BaseConfig, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:

@@ -11,6 +11,7 @@ import torch
 from pydantic import JsonValue
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedTokenizerBase,
@@ -20,6 +21,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from infra.errors import BadModel
 from infra.launch.work import Summary, Work, main
 from infra.models import tensors
+from infra.storage import reference
+from infra.storage.reference import Reference
 from tasks.base import bucket, gguf, hub, origin
 from tasks.base.config import BaseConfig
 from tasks.base.origin import PLACE
@@ -29,6 +32,8 @@ PROBE = "Zażółć gęślą jaźń: 3 tickets, 你好, <|im_end|>\n\tnext"
 
 def work(job: Work[BaseConfig]) -> Summary:
     """The stage's name says which of the two is wanted."""
+    if job.spec.stage == "weights" and not job.config.copy_weights:
+        return refer_to_weights(job)
     path = _path(job)
     with gguf.read_once():
         if job.spec.stage == "tokenizer":
@@ -38,18 +43,19 @@ def work(job: Work[BaseConfig]) -> Summary:
 
 def _path(job: Work[BaseConfig]) -> Path:
     """The model on this machine, fetched if need be."""
-
-    def told(name: str, number: int, count: int) -> None:
-        job.beat(f"fetching {name}", number, count)
-
     name, at, weights = job.config.model_name_or_path, str(job.config.revision), job.spec.stage == "weights"
     if job.config.is_hub_id:
-        return hub.fetch(name, at, weights=weights, on_file=told)
+        return hub.fetch(name, at, weights=weights, on_file=_told(job, "fetching"))
     if not job.config.is_in_bucket:
         return origin.locate(job.config)
     if weights:
         job.require_space(2 * bucket.size(name), "the weights, as they are and as they are stored")
-    return bucket.fetch(name, at, job.scratch / "fetched", weights=weights, on_file=told)
+    wanted = origin.is_weights if weights else origin.is_text
+    return bucket.fetch(name, at, job.scratch / "fetched", wanted=wanted, on_file=_told(job, "fetching"))
+
+
+def _told(job: Work[BaseConfig], doing: str) -> origin.OnFile:
+    return lambda name, number, count: job.beat(f"{doing} {name}", number, count)
 
 
 def make_tokenizer(job: Work[BaseConfig], path: Path) -> Summary:
@@ -114,18 +120,55 @@ def make_weights(job: Work[BaseConfig], path: Path) -> Summary:
     """Safetensors in the wanted dtype, config.json and generation_config.json, licence files, source.json."""
     job.beat("reading the weights")
     licence = _from_gguf(job, path) if path.is_file() else _from_folder(job, path)
-    card = path / "README.md"
-    for file in [*origin.licence_files(path), *([card] if card.is_file() else [])]:
-        shutil.copyfile(file, job.out / file.name)
+    _copy_licences(job, path)
     _write_source(job, origin.weight_files(path), licence)
     stored = tensors.open_folder(job.out).values()
+    return _summary(job, sum(one.count for one in stored), sum(one.bytes for one in stored), licence)
+
+
+def refer_to_weights(job: Work[BaseConfig]) -> Summary:
+    """The same without the safetensors, which stay where they are: reference.json says where, and what each must be."""
+    name, at = job.config.model_name_or_path, str(job.config.revision)
+    path, found = _reference(job, name, at)
+    origin.refuse_unusable(path)
+    _require_known(path)
+    _write_configs(job, path)
+    _copy_licences(job, path)
+    if (path / origin.INDEX).is_file():
+        shutil.copyfile(path / origin.INDEX, job.out / origin.INDEX)
+    reference.write(job.out, found)
+    licence = _licence_of_card(path / "README.md")
+    _write_source(job, [path / "config.json", *origin.licence_files(path)], licence)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job.out))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return _summary(job, count, sum(file.size for file in found.files), licence) | {"weights": f"{name}@{at}"}
+
+
+def _reference(job: Work[BaseConfig], name: str, at: str) -> tuple[Path, Reference]:
+    """The texts about the weights on this machine, and the reference to the weights themselves."""
+    if job.config.is_hub_id:
+        folder = hub.fetch(name, at, weights=False, on_file=_told(job, "fetching"))
+        return folder, hub.refer(name, at, folder)
+    about = origin.is_about_weights
+    folder = bucket.fetch(name, at, job.scratch / "fetched", wanted=about, on_file=_told(job, "fetching"))
+    return folder, bucket.refer(name, at, folder, on_file=_told(job, "hashing"))
+
+
+def _summary(job: Work[BaseConfig], parameters: int, size: int, licence: str | None) -> Summary:
     return {
-        "parameters": sum(tensor.count for tensor in stored),
-        "bytes": sum(tensor.bytes for tensor in stored),
+        "parameters": parameters,
+        "bytes": size,
         "dtype": job.config.dtype,
         "architecture": origin.read_json(job.out / "config.json")["architectures"][0],
         "license": job.config.license or licence,
     }
+
+
+def _copy_licences(job: Work[BaseConfig], path: Path) -> None:
+    card = path / "README.md"
+    for file in [*origin.licence_files(path), *([card] if card.is_file() else [])]:
+        shutil.copyfile(file, job.out / file.name)
 
 
 def _from_gguf(job: Work[BaseConfig], path: Path) -> str | None:
@@ -136,7 +179,7 @@ def _from_gguf(job: Work[BaseConfig], path: Path) -> str | None:
 
 
 def _from_folder(job: Work[BaseConfig], path: Path) -> str | None:
-    files = origin.weight_files(path)
+    origin.weight_files(path)
     _require_known(path)
     wanted = getattr(torch, job.config.dtype)
 
@@ -145,15 +188,20 @@ def _from_folder(job: Work[BaseConfig], path: Path) -> str | None:
         return tensors.Shape(tensor.name, dtype, tensor.shape)
 
     tensors.rewrite(path, job.out, promised, lambda tensor: tensor.read().to(promised(tensor).dtype))
+    _write_configs(job, path)
+    return _licence_of_card(path / "README.md")
+
+
+def _write_configs(job: Work[BaseConfig], path: Path) -> None:
+    """config.json with the wanted dtype, which is what `dtype="auto"` loads weights in, and generation_config.json."""
     config = origin.read_json(path / "config.json")
     config.pop("torch_dtype", None)
     config.pop("_name_or_path", None)
     _write_json(job.out / "config.json", config | {"dtype": job.config.dtype})
-    if path / "generation_config.json" in files:
+    if (path / "generation_config.json").is_file():
         shutil.copyfile(path / "generation_config.json", job.out / "generation_config.json")
     else:
         GenerationConfig.from_model_config(AutoConfig.from_pretrained(path)).save_pretrained(job.out)
-    return _licence_of_card(path / "README.md")
 
 
 def _require_known(folder: Path) -> None:

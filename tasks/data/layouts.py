@@ -1,73 +1,67 @@
 """The layouts in which rows come, told by their columns: a table with one line a layout."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.errors import BadData
-from tasks.data.rows import BadRow, Plain, Row, Text, chat
+from tasks.data.judgements import labelled, preference
+from tasks.data.messages import KEYS, Speech
+from tasks.data.rows import BadRow, Judged, Labelled, Plain, Preference, Row, Text, listed
 
-_SPEAKERS = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bard", "bing"), "assistant"),
-    "system": "system",
-}
-_TOOLS = ("function_call", "observation", "tool", "function")
-_STRUCTURED = ("messages", "conversations", "history")  # in CSV these are JSON
+if TYPE_CHECKING:
+    from tasks.data.row_templates import RowTemplate
+
+STRUCTURED = frozenset({"messages", "conversations", "history", "tools"})  # in CSV these are JSON
 
 MOST = 100  # different sets of columns that are remembered, and columns that are reported as unused
 
 Value = Mapping[str, Any]
 
 
-def _messages(value: Value) -> Row:
-    return chat(value["messages"], [])
+def _messages(speech: Speech, value: Value) -> Row:
+    return _talk(speech, value, listed(value["messages"], "messages"))
 
 
-def _sharegpt(value: Value) -> Row:
-    turns = value["conversations"]
-    if not isinstance(turns, list):
-        raise BadRow(f"conversations must be a list, not {type(turns).__name__}")
-    return chat([*_system(value), *(_turn(turn, number) for number, turn in enumerate(turns))], [])
+def _sharegpt(speech: Speech, value: Value) -> Row:
+    return _talk(speech, value, listed(value["conversations"], "conversations"))
 
 
-def _turn(turn: object, number: int) -> object:
-    if not isinstance(turn, Mapping) or "from" not in turn:
-        return turn  # many write role and content here too; what is neither is refused there
-    speaker = str(turn["from"])
-    if speaker in _TOOLS:
-        raise BadRow(f"turn {number} is from {speaker!r}: tool calls cannot be learned yet")
-    if speaker not in _SPEAKERS:
-        raise BadRow(f"turn {number} is from {speaker[:40]!r}; accepted: {', '.join(_SPEAKERS)}")
-    return {"role": _SPEAKERS[speaker], "content": turn.get("value")}
+def _talk(speech: Speech, value: Value, turns: Sequence[object]) -> Row:
+    """A conversation; of two system messages its own counts, as in LLaMA-Factory."""
+    if value.get("system") and not (turns and isinstance(turns[0], Mapping) and speech.role(turns[0], 0) == "system"):
+        turns = [*_system(value), *turns]
+    return speech.chat(turns, (), value.get("tools"))
 
 
-def _alpaca(value: Value) -> Row:
+def _alpaca(speech: Speech, value: Value) -> Row:
     """Earlier turns, as pairs of instruction and output, are learned too."""
+    answer = {"role": "assistant", "content": value["output"]}
+    return speech.chat([*_asked(value), answer], (), value.get("tools"))
+
+
+def _asked(value: Value) -> list[object]:
+    """The messages that system, history, instruction and input make."""
     messages = _system(value)
-    for pair in value.get("history") or []:
+    for pair in listed(value.get("history") or [], "history"):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise BadRow("history must be a list of pairs: instruction and output")
         messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
     asked = [part for name in ("instruction", "input") if (part := value.get(name))]
     if not all(isinstance(part, str) for part in asked):
         raise BadRow("instruction and input must be strings")
-    messages += [
-        {"role": "user", "content": "\n".join(asked)},
-        {"role": "assistant", "content": value["output"]},
-    ]
-    return chat(messages, [])
+    return [*messages, {"role": "user", "content": "\n".join(asked)}] if asked or "instruction" in value else messages
 
 
 def _system(value: Value) -> list[object]:
     return [{"role": "system", "content": value["system"]}] if value.get("system") else []
 
 
-def _prompt_completion(value: Value) -> Row:
+def _prompt_completion(speech: Speech, value: Value) -> Row:
     prompt, completion = value["prompt"], value["completion"]
     if isinstance(prompt, list) and isinstance(completion, list):
-        return chat(completion, prompt)
+        return speech.chat(completion, prompt, value.get("tools"))
     if not isinstance(prompt, str) or not isinstance(completion, str):
         kinds = f"{type(prompt).__name__} and {type(completion).__name__}"
         raise BadRow(f"prompt and completion must both be strings or both be lists of messages, not {kinds}")
@@ -76,7 +70,7 @@ def _prompt_completion(value: Value) -> Row:
     return Plain(prompt, completion)
 
 
-def _text(value: Value) -> Row:
+def _text(_: Speech, value: Value) -> Row:
     text = value["text"]
     if not isinstance(text, str):
         raise BadRow(f"text must be a string, not {type(text).__name__}")
@@ -85,64 +79,159 @@ def _text(value: Value) -> Row:
     return Text(text)
 
 
+def _preference(speech: Speech, value: Value) -> Judged:
+    return preference(speech, value, _asked(value))
+
+
+def _labelled(speech: Speech, value: Value) -> Judged:
+    made = [make for make, fields in _ANSWERS if fields <= value.keys()]
+    if len(made) > 1:
+        raise BadRow("holds more than one answer for its label")
+    return labelled(made[0](speech, value), value["label"])
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Columns that a row must and may have, and how it is made of them."""
+    """Columns that a row must have (one of several sets) and may have, and how it is made of them."""
 
-    make: Callable[[Value], Row]
-    required: frozenset[str]
+    make: Callable[[Speech, Value], Row | Judged]
+    required: tuple[frozenset[str], ...]
     optional: frozenset[str] = frozenset()
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """All columns that mean something in it."""
+        return self.optional.union(*self.required)
 
+    def fits(self, fields: Collection[str]) -> bool:
+        """Whether a row of these columns is of this layout."""
+        return any(needed <= set(fields) for needed in self.required)
+
+    @property
+    def judged(self) -> bool:
+        """Whether its rows are answers that people judged."""
+        return self.make in (_preference, _labelled)
+
+
+def _sets(*columns: str) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(names.split()) for names in columns)
+
+
+_ANSWERS: tuple[tuple[Callable[[Speech, Value], Row], frozenset[str]], ...] = (
+    (_messages, frozenset({"messages"})),
+    (_sharegpt, frozenset({"conversations"})),
+    (_alpaca, frozenset({"instruction", "output"})),
+    (_prompt_completion, frozenset({"prompt", "completion"})),
+)
+_BESIDE = frozenset({"system", "tools"})
 LAYOUTS = {
-    "messages": Layout(_messages, frozenset({"messages"})),
-    "sharegpt": Layout(_sharegpt, frozenset({"conversations"}), frozenset({"system"})),
-    "alpaca": Layout(_alpaca, frozenset({"instruction", "output"}), frozenset({"input", "system", "history"})),
-    "prompt_completion": Layout(_prompt_completion, frozenset({"prompt", "completion"})),
-    "text": Layout(_text, frozenset({"text"})),
+    "messages": Layout(_messages, _sets("messages"), _BESIDE),
+    "sharegpt": Layout(_sharegpt, _sets("conversations"), _BESIDE),
+    "alpaca": Layout(_alpaca, _sets("instruction output"), _BESIDE | {"input", "history"}),
+    "prompt_completion": Layout(_prompt_completion, _sets("prompt completion"), frozenset({"tools"})),
+    "text": Layout(_text, _sets("text")),
+    "preference": Layout(
+        _preference,
+        _sets("chosen rejected"),
+        _BESIDE | {"prompt", "messages", "conversations", "instruction", "input", "history"},
+    ),
+    "unpaired_preference": Layout(
+        _labelled,
+        tuple(fields | {"label"} for _, fields in _ANSWERS),
+        _BESIDE | {"input", "history"},
+    ),
 }
-FIELDS = frozenset().union(*(layout.required | layout.optional for layout in LAYOUTS.values()))
-_ACCEPTED = "; ".join(f"{name}: {', '.join(sorted(layout.required))}" for name, layout in LAYOUTS.items())
+FIELDS = frozenset().union(*(layout.fields for layout in LAYOUTS.values()), KEYS)
+TEMPLATED = FIELDS - STRUCTURED - set(KEYS) - {"label"}  # fields that a template can write, as they are text
+_ACCEPTED = "; ".join(
+    f"{name}: {' or '.join(', '.join(sorted(needed)) for needed in layout.required)}"
+    for name, layout in LAYOUTS.items()
+)
+
+
+class Readable(Protocol):
+    """What says how rows are read."""
+
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def columns(self) -> Mapping[str, str] | None: ...
+    @property
+    def roles(self) -> Mapping[str, str] | None: ...
+    @property
+    def row_templates(self) -> Mapping[str, str] | None: ...
 
 
 class Shape:
-    """How a recipe's rows are to be read: in one layout or whichever fits, with columns of other names.
+    """How a source's rows are to be read: in one layout or whichever fits, with columns of other names.
 
-    `columns` maps a layout's fields to the columns that hold them. `unused` collects the columns that nothing asks for.
+    `columns` maps the fields of a layout or of a message to the columns or keys that hold them, `roles` names of
+    speakers to roles, and `row_templates` fields to Jinja text over the row's columns (ValueError where it is none);
+    where there are any, a row has the fields that they and `columns` name, and no others.
+    `unused` collects the columns and the keys of messages that nothing asks for.
     """
 
-    def __init__(self, wanted: str = "auto", columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        wanted: str = "auto",
+        columns: Mapping[str, str] | None = None,
+        roles: Mapping[str, str] | None = None,
+        row_templates: Mapping[str, str] | None = None,
+    ) -> None:
         self._layouts = LAYOUTS if wanted == "auto" else {wanted: LAYOUTS[wanted]}
-        self._columns = dict(columns or {})
+        self._columns = {field: column for field, column in (columns or {}).items() if field not in KEYS}
         self._fields = {column: field for field, column in self._columns.items()}
+        self._templates = _templates(row_templates or {})
         self._known: dict[tuple[Any, ...], Layout] = {}
+        self._speech = Speech(roles or {}, {f: k for f, k in (columns or {}).items() if f in KEYS}, self._note)
         self.unused: set[str] = set()
 
+    @classmethod
+    def of(cls, source: Readable) -> "Shape":
+        """How rows that have this to say of themselves are read."""
+        return cls(source.format or "auto", source.columns, source.roles, source.row_templates)
+
     def require(self, columns: Collection[str], place: str) -> None:
-        """BadData where a file's columns cannot be rows of any layout, or of several."""
+        """BadData where a file's columns cannot be rows of any layout, or of several, or of one that nobody learns."""
         try:
             if len(set(columns)) < len(columns):
                 raise BadRow("has two columns of one name")
-            self._layout(tuple(columns))
+            _require_learned(self._layout(tuple(columns)))
         except BadRow as error:
+            judged = str(error) == _JUDGED
             raise BadData(
                 f"the file {error}",
                 place=place,
                 value=", ".join(columns),
-                remedy="name the layout in data.format, and columns of other names in data.columns",
+                remedy="give rows with one answer each: the chosen ones, as prompt and completion"
+                if judged
+                else "name the layout in data.format, and columns of other names in data.columns",
             ) from None
 
     def parse(self, value: object) -> Row:
-        """A row from decoded JSON; BadRow says what is wrong with it."""
+        """A row to learn from decoded JSON; BadRow says what is wrong with it, also where it is a judgement."""
+        row = self.read(value)
+        if isinstance(row, Preference | Labelled):
+            raise BadRow(_JUDGED)
+        return row
+
+    def read(self, value: object) -> Row | Judged:
+        """Any row from decoded JSON; BadRow says what is wrong with it."""
         if not isinstance(value, Mapping):
             raise BadRow(f"a row must be an object, not {type(value).__name__}")
         layout = self._layout(tuple(value))
-        return layout.make({self._field(at): held for at, held in value.items()} if self._columns else value)
+        return layout.make(self._speech, self._mapped(value) if self._columns or self._templates else value)
 
     def decoded(self, cells: dict[str, Any]) -> dict[str, Any]:
         """A row of text cells with the JSON in it read; ValueError or RecursionError where it is none."""
-        structured = {self._columns.get(field, field) for field in _STRUCTURED}
+        structured = {self._columns.get(field, field) for field in STRUCTURED}
         return {name: json.loads(cell) if name in structured and cell.strip() else cell for name, cell in cells.items()}
+
+    def _mapped(self, value: Value) -> Value:
+        if not self._templates:
+            return {self._field(at): held for at, held in value.items()}
+        held = {field: value[column] for field, column in self._columns.items()}
+        return held | {field: template.render(value) for field, template in self._templates.items()}
 
     def _field(self, column: str) -> str:
         # A column that is mapped elsewhere is not also the field of its own name.
@@ -159,13 +248,40 @@ class Shape:
     def _fitting(self, columns: set[str]) -> Layout:
         if lacking := set(self._columns.values()) - columns:
             raise BadRow(f"lacks the column {', '.join(sorted(lacking))}, which data.columns names")
-        fields = {self._field(column) for column in columns}
-        fitting = {name: layout for name, layout in self._layouts.items() if layout.required <= fields}
+        if self._templates:
+            fields = self._columns.keys() | self._templates.keys()
+            told = f"gets the fields {', '.join(sorted(fields))} of data.row_templates and data.columns"
+        else:
+            fields = {self._field(column) for column in columns}
+            told = f"has the columns {', '.join(sorted(columns))}"
+        fitting = {name: layout for name, layout in self._layouts.items() if layout.fits(fields)}
         if not fitting:
-            raise BadRow(f"has the columns {', '.join(sorted(columns))}; accepted: {_ACCEPTED}")
+            raise BadRow(f"{told}; accepted: {_ACCEPTED}")
         if len(fitting) > 1:
             raise BadRow(f"has the columns of several layouts ({', '.join(fitting)}): data.format must say which")
         (layout,) = fitting.values()
-        if len(self.unused) < MOST:
-            self.unused |= {at for at in columns if self._field(at) not in layout.required | layout.optional}
+        if not self._templates:  # which columns these read is not known
+            for column in columns:
+                if self._field(column) not in layout.fields:
+                    self._note(column)
         return layout
+
+    def _note(self, unused: str) -> None:
+        if len(self.unused) < MOST:
+            self.unused.add(unused)
+
+
+_JUDGED = "holds judged answers (chosen and rejected, or a label); they cannot be trained on yet"
+
+
+def _require_learned(layout: Layout) -> None:
+    if layout.judged:
+        raise BadRow(_JUDGED)
+
+
+def _templates(texts: Mapping[str, str]) -> "dict[str, RowTemplate]":
+    if not texts:
+        return {}
+    from tasks.data.row_templates import RowTemplate  # noqa: PLC0415 - most recipes have none, and Jinja loads slowly
+
+    return {field: RowTemplate(field, text) for field, text in texts.items()}

@@ -2,52 +2,86 @@
 
 import sys
 from collections.abc import Iterator
-from itertools import islice
-
-import numpy as np
+from itertools import chain, cycle
+from pathlib import Path
+from typing import TypeAlias
 
 from infra.errors import LuthierError
-from tasks.data import sources
-from tasks.data.config import DataConfig
+from tasks.data import sources, templates
+from tasks.data.config import DataConfig, TextConfig
 from tasks.data.formats import read
 from tasks.data.layouts import Shape
-from tasks.data.preview import Answer, Part, Question, Shown
-from tasks.data.rows import BadRow, Chat, Found, Row, Text
-from tasks.data.spool import weights
+from tasks.data.preview import Answer, Question, Shown
+from tasks.data.rows import BadRow, Chat, Found, Row, Text, sample
+from tasks.data.samples import parts, warnings
 from tasks.data.templates import Template
-from tasks.data.tokens import Encoder, Tokens, load
+from tasks.data.tokens import Encoder, load
+
+FILES = 4  # of a source, that are opened: some have to be fetched first
+Drawn: TypeAlias = tuple[str, Found, TextConfig]  # a row with its place, and how it becomes tokens
+Rows: TypeAlias = Iterator[Drawn]
 
 
 def look(question: Question) -> Answer:
-    """The first rows of the training files, each rendered and tokenised as the stage would."""
-    config, shape = question.config, Shape(question.config.format, question.config.columns)
+    """Rows of every source, each rendered and tokenised as the stage would."""
+    config, shapes = question.config, list[Shape]()
     tokenizer = load(question.tokenizer)
-    override = config.chat_template and sources.text(config.chat_template, "data.chat_template")
-    template, encoder = Template(tokenizer, override), Encoder(tokenizer)
-    rows = tuple(_shown(found, config, template, encoder) for found in islice(_found(question, shape), question.rows))
-    return Answer(rows=rows, unused_columns=tuple(sorted(shape.unused)))
+    encoder, override = Encoder(tokenizer), templates.override(config, tokenizer)
+    found = _drawn(_files(question, shapes), question.rows)
+    rows = tuple(_shown(at, item, config, templates.of(text, override, tokenizer), encoder) for at, item, text in found)
+    unused = sorted({name for shape in shapes for name in shape.unused})
+    return Answer(rows=rows, unused_columns=tuple(unused), special=encoder.special)
 
 
-def _found(question: Question, shape: Shape) -> Iterator[Found]:
-    names = question.config.train_files
-    for name, path in sources.fetched(names, "data.train_files", question.scratch / "sources"):
-        yield from read(path, name, shape)
+def _drawn(files: list[Rows], rows: int) -> list[Drawn]:
+    """The first rows of all files in turn, those of one file together."""
+    taken: list[list[Drawn]] = [[] for _ in files]
+    going = dict(enumerate(files))
+    for number in cycle(range(len(files))):
+        if not going or sum(map(len, taken)) == rows:
+            break
+        if number in going:
+            found = next(going[number], None)
+            if found is None:
+                del going[number]
+            else:
+                taken[number].append(found)
+    return list(chain.from_iterable(taken))
 
 
-def _shown(found: Found, config: DataConfig, template: Template, encoder: Encoder) -> Shown:
+def _files(question: Question, shapes: list[Shape]) -> list[Rows]:
+    """The rows of some files of each source, each read as far as it is asked."""
+    made = []
+    for number, source in enumerate(question.config.sources(validation=False)):
+        text, room = question.config.text(source), question.scratch / "sources" / str(number)
+        shapes.append(Shape.of(text))
+        files = sources.of(source, validation=False)
+        some = files[:: max(1, len(files) // FILES)][:FILES]
+        made += [_rows(file, shapes[-1], text, room) for file in some]
+    return made
+
+
+def _rows(file: sources.Pinned, shape: Shape, text: TextConfig, room: Path) -> Rows:
+    reading = read(sources.fetch(file, room), file.short, shape, file.kind)
+    yield from ((reading.place(item.line), item, text) for item in reading)
+
+
+def _shown(at: str, found: Found, config: DataConfig, template: Template, encoder: Encoder) -> Shown:
     if found.row is None:
-        return Shown(place=found.place, reason=found.reason)
-    (text,) = template.render([(found.place, found.row)])
+        return Shown(place=at, reason=found.reason, sample=found.sample)
+    (text,) = template.render([(at, found.row)])
     if isinstance(text, BadRow):
-        return Shown(place=found.place, reason=str(text))
+        return Shown(place=at, reason=str(text), sample=sample(found.row.content()))
     (tokens,) = encoder.encode([text])
+    fate = _fate(found.row, len(tokens.ids), config)
     return Shown(
-        place=found.place,
+        place=at,
         chat=isinstance(found.row, Chat),
-        fate=_fate(found.row, len(tokens.ids), config),
+        fate=fate,
+        warnings=warnings(tokens, fate, config.max_length),
         tokens=len(tokens.ids),
         learned=int(tokens.learned.sum()),
-        parts=tuple(_parts(tokens, encoder, config.prompt_loss_weight)),
+        parts=tuple(parts(tokens, encoder, config.prompt_loss_weight)),
     )
 
 
@@ -57,13 +91,6 @@ def _fate(row: Row, length: int, config: DataConfig) -> str:
     if config.overlong == "split" and not isinstance(row, Text):
         return "dropped"
     return {"drop": "dropped", "truncate": "cut", "split": "split"}[config.overlong]
-
-
-def _parts(tokens: Tokens, encoder: Encoder, prompt: float) -> Iterator[Part]:
-    weighed = weights(tokens, prompt)
-    edges = np.flatnonzero(np.diff(weighed)) + 1
-    for ids, same in zip(np.split(tokens.ids, edges), np.split(weighed, edges), strict=True):
-        yield Part(text=encoder.text(ids), weight=float(same[0]))
 
 
 def main() -> None:

@@ -1,24 +1,29 @@
 """The page that says what the data became: counts that add up, lengths, and every kind of loss with its places."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.frozen import Frozen
+from tasks.data import figures
+from tasks.data.figures import Cost, Lengths, SourceFigures
+from tasks.data.index import SHOWN, Index, Side
 from tasks.data.packing import Ints
-from tasks.data.tally import SHOWN
+from tasks.data.places import Problem as Noted
 
 WHOLE = 0.995  # share of rows that the suggested max_length leaves whole
 STEP = 64  # tokens; GPU kernels like multiples of it
 
 
 class Problem(Frozen):
-    """One row that was not used as it is."""
+    """One row that was not used as it is; `sample` is the beginning of what stands there."""
 
     place: str
     text: str
+    sample: str = ""
 
 
 class Report(Frozen):
@@ -31,9 +36,11 @@ class Report(Frozen):
     truncated: int
     split: int
     bad: int
+    quarantined: int
     dropped_why: dict[str, int]
     duplicates: int
     unused_columns: list[str]
+    sensitive: dict[str, int]
     train_tokens: int
     validation_tokens: int
     supervised_share: float
@@ -46,11 +53,18 @@ class Report(Frozen):
     suggested_max_length: int
     longest: int
     median_length: int
+    lengths: Lengths
+    cost: Cost
+    sources: list[SourceFigures]
     problems: dict[str, list[Problem]]
 
     def markdown(self) -> str:
         """The page, for people."""
-        parts = [self._counts(), self._lengths(), *(self._places(kind) for kind in ("bad", "dropped", "truncated"))]
+        parts = [
+            self._counts(),
+            self._lengths(),
+            *(self._places(kind) for kind in ("bad", "dropped", "truncated", "sensitive")),
+        ]
         return "# Data\n\n" + "\n".join(part for part in parts if part)
 
     def _counts(self) -> str:
@@ -72,6 +86,7 @@ class Report(Frozen):
         return (
             f"- Rows that are equal to an earlier one: {self.duplicates:,}"
             f"{'; drop_duplicates: true leaves them out' if self.duplicates else ''}.\n"
+            f"- Personal data and secrets: {_kinds(self.sensitive)}.\n"
             f"- Columns that were not used: {', '.join(map(_inline, self.unused_columns)) or 'none'}.\n"
             f"- Supervised share: {self.supervised_share:.1%} of the tokens are answers, with weight 1; "
             f"the others have weight {self.prompt_loss_weight:g}.\n"
@@ -84,11 +99,50 @@ class Report(Frozen):
         )
 
     def _places(self, kind: str) -> str:
-        found, count = self.problems[kind], getattr(self, kind)
+        found = self.problems[kind]
+        count = len(found) if kind == "sensitive" else getattr(self, kind)
         if not count:
             return ""
         title = f"## {kind.capitalize()} rows" + (f" (first {SHOWN} of {count:,})" if count > SHOWN else "")
         return f"{title}\n\n" + "".join(f"- `{_inline(item.place)}` {_inline(item.text)}\n" for item in found)
+
+
+def tell(found: Index, train: Side, validation: Side, problems: Mapping[str, list[Noted]]) -> Report:
+    """The figures of an index and its two sides, with its problems."""
+    rows, config = found.rows, found.config
+    return Report(
+        rows=found.total,
+        train_rows=int((train.times > 0).sum()),
+        validation_rows=int((validation.times > 0).sum()),
+        dropped=found.dropped.total(),
+        truncated=found.truncated,
+        split=found.split,
+        bad=found.bad,
+        quarantined=sum(len(made.told.notes["bad"]) for made in found.shards),
+        dropped_why={reason: count for reason, count in found.dropped.items() if count},
+        duplicates=found.duplicates(),
+        unused_columns=found.unused_columns(),
+        sensitive=dict(sorted(found.sensitive.items())),
+        train_tokens=train.tokens,
+        validation_tokens=validation.tokens,
+        supervised_share=float((figures.learned(found) * train.times).sum() / train.tokens),
+        straddling_tokens=int(rows["straddling"][found.kept].sum(dtype=np.int64)),
+        prompt_loss_weight=config.prompt_loss_weight,
+        packing=config.packing,
+        bins=len(train.bins),
+        fill=train.tokens / (len(train.bins) * config.max_length),
+        max_length=config.max_length,
+        suggested_max_length=suggest(rows["length"].astype(np.int64)),
+        longest=int(rows["length"].max()),
+        median_length=int(np.median(rows["length"])),
+        lengths=figures.lengths(found),
+        cost=figures.cost(found, train),
+        sources=figures.by_source(found, train, validation),
+        problems={
+            kind: [Problem(place=at.place, text=at.text, sample=at.sample) for at in told]
+            for kind, told in problems.items()
+        },
+    )
 
 
 def suggest(lengths: Ints) -> int:
@@ -113,7 +167,8 @@ def _draw(path: Path, lengths: Ints, report: Report) -> None:
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot()
-    axes.hist(lengths, bins=min(60, max(1, int(lengths.max()))), color="#4c72b0")
+    distinct, counts = np.unique(lengths, return_counts=True)  # matplotlib copies what it is given several times
+    axes.hist(distinct, bins=min(60, max(1, int(lengths.max()))), weights=counts, color="#4c72b0")
     axes.axvline(report.max_length, color="#c44e52", label=f"max_length {report.max_length}")
     suggested = f"suggested {report.suggested_max_length}"
     axes.axvline(report.suggested_max_length, color="#55a868", linestyle="--", label=suggested)
@@ -125,3 +180,7 @@ def _draw(path: Path, lengths: Ints, report: Report) -> None:
 
 def _inline(text: str) -> str:
     return " ".join(text.replace("`", "'").replace("<", "&lt;").split())[:300]
+
+
+def _kinds(found: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in found.items()) or "none"

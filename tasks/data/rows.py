@@ -1,15 +1,21 @@
-"""What a row may be: a conversation, a prompt with its completion, or text to go on learning the language from."""
+"""What a row may be: a conversation, a prompt with its completion, text to go on learning the language from, or a judgement."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import orjson
+
 from infra.frozen import canonical
 
-ROLES = ("system", "user", "assistant")
+SAMPLE = 200  # characters
+ROLES = ("system", "user", "assistant", "tool")
 
-Message: TypeAlias = dict[str, str]
+# role and content (str); where there are any: reasoning_content (str), tool_calls (a list of
+# {"type": "function", "function": {"name": str, "arguments": dict}}, some with an id), name, tool_call_id.
+Message: TypeAlias = dict[str, Any]
 
 
 class BadRow(ValueError):
@@ -18,17 +24,33 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation; answers before message `given` are context and not learned."""
+    """A conversation; answers before message `given` are context and not learned.
+
+    `tools` are JSON schemas as apply_chat_template(tools=) takes them. `weights` has the loss weight, 0 … 1, of each
+    message where the row says so (1 for one that it is silent about); which are learned at all, their roles decide.
+    """
 
     messages: list[Message]
     given: int = 0
+    tools: tuple[dict[str, Any], ...] = ()
+    weights: tuple[float, ...] | None = None
 
     def content(self) -> object:
-        return {"messages": self.messages}
+        told: dict[str, object] = {"messages": self.messages}
+        if self.given:
+            told["given"] = self.given
+        if self.tools:
+            told["tools"] = self.tools
+        if self.weights is not None:
+            told["weights"] = self.weights
+        return told
 
     def size(self) -> int:
         """Characters, about."""
-        return sum(len(message["content"]) for message in self.messages)
+        extra = len(str(self.tools)) if self.tools else 0
+        return extra + sum(
+            len(message["content"]) if len(message) == 2 else len(str(message)) for message in self.messages
+        )
 
 
 @dataclass(frozen=True)
@@ -60,65 +82,107 @@ class Text:
         return len(self.text)
 
 
-Row: TypeAlias = Chat | Plain | Text
+@dataclass(frozen=True)
+class Preference:
+    """Two answers to one prompt, of which people preferred the first; both are of one kind."""
+
+    chosen: Chat | Plain
+    rejected: Chat | Plain
+
+    def content(self) -> object:
+        return {"chosen": self.chosen.content(), "rejected": self.rejected.content()}
+
+    def size(self) -> int:
+        """Characters, about."""
+        return self.chosen.size() + self.rejected.size()
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a reader found: a row or the reason why there is none, its place, and the share of the file read so far."""
+class Labelled:
+    """An answer, and whether it was liked (KTO, Ethayarajh et al. 2024)."""
 
-    place: str
-    share: float
+    row: Chat | Plain
+    label: bool
+
+    def content(self) -> object:
+        return {"row": self.row.content(), "label": self.label}
+
+    def size(self) -> int:
+        """Characters, about."""
+        return self.row.size()
+
+
+Row: TypeAlias = Chat | Plain | Text
+Judged: TypeAlias = Preference | Labelled
+
+
+@dataclass(slots=True)
+class Found:
+    """What a reader found: a row or the reason why there is none, and its line in the part that was read, from 1.
+
+    `sample` is the beginning of what stands there, where there is no row.
+    """
+
+    line: int
     row: Row | None = None
     reason: str = ""
+    sample: str = ""
 
 
-def fingerprint(row: Row, seed: int) -> int:
+def fingerprint(row: Row | Judged) -> int:
     """64 bits of the row's content: equal rows are equal wherever they stand; BadRow where it is no valid text."""
+    return int.from_bytes(hashlib.sha256(_canonical(row.content())).digest()[:8], "big")
+
+
+def _canonical(content: object) -> bytes:
     try:
-        hashed = hashlib.sha256(canonical([seed, row.content()]))
+        # The same bytes, ten times as fast.
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        pass  # half a character, or a number that is longer than 64 bits
+    try:
+        return canonical(content)
     except UnicodeEncodeError as error:
         raise BadRow(f"holds half a character (a lone surrogate, {error.object[error.start]!r})") from None
-    return int.from_bytes(hashed.digest()[:8], "big")
 
 
-def chat(value: object, given: list[Any]) -> Chat:
-    """A conversation of decoded messages after those that are only context; BadRow says what is wrong with it."""
-    if not isinstance(value, list):
-        raise BadRow(f"messages must be a list, not {type(value).__name__}")
-    messages = [_message(item, number) for number, item in enumerate([*given, *value])]
-    if not value or messages[-1]["role"] != "assistant":
-        raise BadRow("the conversation does not end with an assistant message, so there is no answer to learn")
-    if messages[0]["role"] == "assistant":
-        raise BadRow("the conversation starts with an answer to nothing")
-    return Chat(messages, len(given))
+def asked(row: Row | Judged) -> int:
+    """64 bits of what comes before the row's last answer, which rows share whose answer alone differs; 0 for nothing."""
+    if isinstance(row, Chat):
+        before = [row.messages[:-1], row.tools]
+        try:
+            return _hash(orjson.dumps(before, option=orjson.OPT_SORT_KEYS))
+        except TypeError:  # a number of more than 64 bits, or nesting beyond its limit
+            return _hash(canonical(before))
+    return _hash(row.prompt.encode()) if isinstance(row, Plain) and row.prompt else 0
 
 
-def _message(value: object, number: int) -> Message:
-    if not isinstance(value, Mapping):
-        raise BadRow(f"message {number} must be an object with role and content, not {type(value).__name__}")
-    # Arrow gives every message all keys that any message has; None means that this one has not.
-    keys = {key for key in value if value[key] is not None}
-    if keys != {"role", "content"}:
-        raise BadRow(f"message {number} has the keys {sorted(map(str, keys))}; accepted: role, content")
-    role, content = value["role"], _joined(value["content"], number)
-    if role not in ROLES:
-        raise BadRow(f"message {number} has the role {str(role)[:40]!r}; accepted: {', '.join(ROLES)}")
-    if not isinstance(content, str):
-        raise BadRow(f"message {number}: content must be a string, not {type(content).__name__}")
-    if role == "assistant" and not content.strip():
-        raise BadRow(f"message {number}: the answer is empty")
-    return {"role": role, "content": content}
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def _joined(content: object, number: int) -> object:
-    """Text in parts as one text."""
-    if not isinstance(content, list):
-        return content
-    parts = []
-    for part in content:
-        text = part.get("text", part.get("value")) if isinstance(part, Mapping) else None
-        if not isinstance(text, str) or part.get("type", "text") != "text":
-            raise BadRow(f"message {number} has a part that is no text: only text can be learned")
-        parts.append(text)
-    return "".join(parts)
+def sample(value: object) -> str:
+    """The beginning of what stands in a file: of its bytes, or of a value as JSON."""
+    if isinstance(value, bytes):
+        return value[: 4 * SAMPLE].decode(errors="replace").strip()[:SAMPLE]
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        return ""
+    return text[:SAMPLE].encode(errors="replace").decode()  # half a character is no text
+
+
+def decoded(text: str, what: str) -> object:
+    """JSON in a string; BadRow where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRow(f"{what} is not JSON ({str(error)[:80]})") from None
+
+
+def listed(value: object, what: str) -> Sequence[Any]:
+    """A list, which may be written as JSON; BadRow where it is none."""
+    found = decoded(value, what) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    if not isinstance(found, list):
+        raise BadRow(f"{what} must be a list, not {type(found).__name__}")
+    return found

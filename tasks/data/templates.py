@@ -1,50 +1,65 @@
-"""Rows → text with the exact character spans of the answers, by rendering prefixes; no {% generation %} is needed."""
+"""Rows → text with the exact character spans of what is learned; no {% generation %} is needed."""
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
-import jinja2
-
-from infra.errors import BadModel, BadTemplate
+from infra.errors import BadModel
+from tasks.data import calls, named, sources
+from tasks.data.config import DataConfig, TextConfig
+from tasks.data.infilling import Infilling
+from tasks.data.learning import Learning
+from tasks.data.outlines import Outline, Outlines, either
+from tasks.data.rendering import REFUSALS, Renderer, Tools
 from tasks.data.rows import BadRow, Chat, Message, Plain, Row, Text
+from tasks.data.spans import Asked, Span, Turn, endless, located
 
-Span: TypeAlias = tuple[int, int]
-# Llama 3's templates write today's date where none is given; their own default keeps equal rows equal tomorrow.
-DATE = "26 Jul 2024"
+Learned = list[tuple[int, float]]  # messages and their loss weights
+OUTLINES = 4096  # different orders of roles that are remembered
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Text, and the character spans [start, end) of its answers, each up to and including its end-of-turn token."""
+    """Text, and the spans of it that are learned, in order, each up to and including its end-of-turn token."""
 
     text: str
-    answers: tuple[Span, ...]
-    end: str
+    spans: tuple[Span, ...]
 
     def prompt(self) -> str:
         """What the model sees before the last answer."""
-        return self.text[: self.answers[-1][0]]
+        return self.text[: self.spans[-1].start]
 
     def answer(self) -> str:
         """The last answer without its end-of-turn token."""
-        start, end = self.answers[-1]
-        return self.text[start : end - len(self.end)]
+        span = self.spans[-1]
+        return self.text[span.start : span.stop - len(span.end)]
 
 
 class Template:
     """A tokenizer's way to write rows as text. `override` replaces the tokenizer's own chat template."""
 
-    def __init__(self, tokenizer: Any, override: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        override: str | None = None,
+        learning: Learning | None = None,
+        infilling: Infilling | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self.text: str | None = override if override is not None else _own(tokenizer)
         backend = tokenizer.backend_tokenizer
         special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
+        self._special = either(special)
         self._begin = _begin(tokenizer)
+        self._renderer = Renderer(tokenizer, self.text)
+        self._outlines = Outlines(tokenizer, self._renderer.text, special)
+        # A special token that starts with white space might start within a content.
+        self._plain_ends = not any(token[:1].isspace() for token in special)
+        self._known: dict[tuple[object, ...], Outline | None] = {}
+        self._learning = learning or Learning()
+        self._infilling = infilling
 
     @property
     def sha256(self) -> str:
@@ -52,91 +67,158 @@ class Template:
         return "" if self.text is None else hashlib.sha256(self.text.encode()).hexdigest()
 
     def render(self, rows: Sequence[tuple[str, Row]]) -> list[Rendered | BadRow]:
-        """Text and answers of rows with their places, or why there is none.
+        """Text and spans of rows with their places, or why there is none.
 
-        Raises BadTemplate where masks could not be exact: no template, an answer that changes what was rendered
-        before it, an answer without an end-of-turn token.
+        Raises BadTemplate where masks could not be exact: no template, turns that cannot be told apart, an answer
+        without an end-of-turn token; and where it leaves out tools or calls.
         """
         chats = [(place, row) for place, row in rows if isinstance(row, Chat)]
         turns = iter(self._chats(chats))
         return [next(turns) if isinstance(row, Chat) else self._plain(row) for _, row in rows]
 
-    def _plain(self, row: Plain | Text) -> Rendered:
+    def _plain(self, row: Plain | Text) -> Rendered | BadRow:
         end = self._tokenizer.eos_token
         if end is None:
-            raise BadModel("the tokenizer names no EOS token", remedy="set eos_token in its tokenizer_config.json")
+            raise BadModel(
+                "the tokenizer names no EOS token",
+                place="base.model_name_or_path",
+                remedy="set eos_token in its tokenizer_config.json",
+            )
         asked, learned = ("", row.text) if isinstance(row, Text) else (row.prompt, row.completion)
+        learned = learned.removesuffix(end)
+        if self._infilling is not None and isinstance(row, Text):
+            try:
+                learned = self._infilling.rearranged(learned)
+            except BadRow as error:
+                return error
         prompt = asked if asked.startswith(self._begin) else self._begin + asked
-        text = prompt + learned.removesuffix(end) + end
-        return Rendered(text, ((len(prompt), len(text)),), end)
+        text = prompt + learned + end
+        return Rendered(text, (Span(len(prompt), len(text), 1.0, end),))
 
     def _chats(self, chats: Sequence[tuple[str, Chat]]) -> Iterator[Rendered | BadRow]:
-        for (place, row), texts in zip(chats, self._prefixes([row for _, row in chats]), strict=True):
-            yield texts if isinstance(texts, BadRow) else self._spans(place, row, texts)
+        turns = [self._learning.turns(row) for _, row in chats]
+        made = [self._outlined(place, row, learned) for (place, row), learned in zip(chats, turns, strict=True)]
+        rest = [at for at, found in enumerate(made) if found is None]
+        rendered = self._one_by_one([chats[at] for at in rest], [turns[at] for at in rest])
+        return (next(rendered) if found is None else found for found in made)
 
-    def _prefixes(self, rows: list[Chat]) -> list[list[str] | BadRow]:
-        """Of each row, for each answer: what comes before it, and what is there after it."""
+    def _outlined(self, place: str, row: Chat, learned: Learned) -> Rendered | BadRow | None:
+        """A row whose contents only have to be put into the outline of its roles; None for any other row."""
+        messages = row.messages
+        if row.tools or not learned or not all(len(message) == 2 for message in messages) or _thinks(row):
+            return None
+        key = (*(message["role"] for message in messages), *(turn for turn, _ in learned))
+        contents = [message["content"] for message in messages]
+        if key in self._known:
+            outline = self._known[key]
+            if outline is None or not outline.fits(contents):
+                return None
+            return self._forged(row) or _filled(outline, contents, learned)
+        if len(self._known) == OUTLINES:
+            return None
+        outline = self._outlines.find(key[: len(messages)], key[len(messages) :]) if self._plain_ends else None
+        first = next(self._one_by_one([(place, row)], [learned]))
+        if isinstance(first, Rendered) and (outline is None or outline.fits(contents)):
+            # The proof is ours, the rendering that of transformers: the first row of a kind goes both ways.
+            self._known[key] = outline if outline and _filled(outline, contents, learned) == first else None
+        return first
+
+    def _one_by_one(self, chats: Sequence[tuple[str, Chat]], turns: list[Learned]) -> Iterator[Rendered | BadRow]:
+        texts = self._texts([row for _, row in chats], turns)
+        for (place, row), learned, found in zip(chats, turns, texts, strict=True):
+            if isinstance(found, BadRow):
+                yield found
+            elif not learned:
+                yield BadRow("no message of it is learned (data.roles_to_train)")
+            else:
+                yield self._checked(place, row, learned, *found)
+
+    def _texts(self, rows: list[Chat], turns: list[Learned]) -> list[tuple[str, dict[int, Asked]] | BadRow]:
+        """Of each row: the whole, and of each answer what comes before it, and what is there after it."""
+        answers = [_answers(row, learned) for row, learned in zip(rows, turns, strict=True)]
+        stops = [_stops(row, found) for row, found in zip(rows, answers, strict=True)]
         try:
-            openings = [row.messages[:turn] for row in rows for turn in _answers(row)]
-            closings = [row.messages[: turn + 1] for row in rows for turn in _answers(row)]
-            pairs = zip(self._texts(openings, True), self._texts(closings, False), strict=True)
-        except jinja2.TemplateError as error:
+            opened = iter(self._renderer.render(_cut(rows, answers), True))
+            closed = iter(self._renderer.render(_cut(rows, stops), False))
+        except REFUSALS as error:
             if len(rows) > 1:
-                return list(chain.from_iterable(self._prefixes([row]) for row in rows))
+                return [self._texts([row], [learned])[0] for row, learned in zip(rows, turns, strict=True)]
             return [BadRow(f"the chat template refuses it: {error}")]
-        taken = [list(chain.from_iterable(next(pairs) for _ in _answers(row))) for row in rows]
-        return [self._forged(row) or texts for row, texts in zip(rows, taken, strict=True)]
-
-    def _texts(self, conversations: list[list[Message]], opened: bool) -> list[str]:
-        if self.text is None:
-            raise BadTemplate(
-                "the rows are conversations, and the tokenizer has no chat template",
-                place="data.chat_template",
-                remedy="name a Jinja file there, or give rows as prompt and completion strings",
-            )
-        if not conversations:
-            return []
-        try:
-            rendered: list[str] = self._tokenizer.apply_chat_template(
-                conversations, chat_template=self.text, tokenize=False, add_generation_prompt=opened, date_string=DATE
-            )
-        except jinja2.TemplateSyntaxError as error:
-            raise BadTemplate(
-                "the chat template is not valid Jinja",
-                place="data.chat_template",
-                value=f"line {error.lineno}: {error.message}",
-                remedy="mend it, or name another file there",
-            ) from None
-        return rendered
+        made: list[tuple[str, dict[int, Asked]] | BadRow] = []
+        for row, found, cuts in zip(rows, answers, stops, strict=True):
+            closings = [next(closed) for _ in cuts]
+            asked = {at: Asked(next(opened), closing) for at, closing in zip(found, closings, strict=False)}
+            made.append(self._forged(row) or (closings[-1], asked))
+        return made
 
     def _forged(self, row: Chat) -> BadRow | None:
         for number, message in enumerate(row.messages):
-            if found := self._special.search(message["content"]):
+            content = message["content"] if len(message) == 2 else "\0".join(calls.strings(message))
+            if found := self._special.search(content):
                 return BadRow(f"message {number}: the content holds the special token {found[0]}")
+        if row.tools and (found := self._special.search("\0".join(calls.strings(row.tools)))):
+            return BadRow(f"tools: they hold the special token {found[0]}")
         return None
 
-    def _spans(self, place: str, row: Chat, texts: list[str]) -> Rendered:
-        whole, answers, end = texts[-1], [], ""
-        for turn, opened, closed in zip(_answers(row), texts[::2], texts[1::2], strict=True):
-            for earlier, later in ((opened, closed), (closed, whole)):
-                if not later.startswith(earlier):
-                    raise _not_a_prefix(f"{place}, message {turn}", earlier, later)
-            stop, end = self._end(f"{place}, message {turn}", row.messages[turn]["content"], closed, len(opened))
-            answers.append((len(opened), stop))
-        return Rendered(whole, tuple(answers), end)
+    def _checked(
+        self, place: str, row: Chat, learned: Learned, whole: str, asked: dict[int, Asked]
+    ) -> Rendered | BadRow:
+        try:
+            spans = self._spans(place, row, learned, whole, asked)
+            if row.tools or sum(map(len, row.messages)) > 2 * len(row.messages) or _thinks(row):
+                calls.require_shown(place, row, whole, spans)
+        except BadRow as error:
+            return error
+        if not spans:
+            return BadRow("the chat template shows nothing of it that is learned")
+        return Rendered(whole, tuple(spans.values()))
 
-    def _end(self, place: str, content: str, closed: str, start: int) -> tuple[int, str]:
+    def _spans(self, place: str, row: Chat, learned: Learned, whole: str, asked: dict[int, Asked]) -> dict[int, Span]:
+        adds = [
+            at
+            for at, texts in asked.items()
+            if texts.closed.startswith(texts.opened) and whole.startswith(texts.closed)
+        ]
+        if len(adds) == len(learned):
+            return {at: self._added(f"{place}, message {at}", row, at, asked[at], weight) for at, weight in learned}
+        for at, texts in asked.items():
+            _require_said(row, at, texts.closed)
+        turns = [Turn(at, weight, asked.get(at)) for at, weight in learned]
+        try:
+            return located(place, row.messages, whole, turns, partial(self._marked, row.tools), self._special)
+        except REFUSALS as error:
+            raise BadRow(f"the chat template refuses it once its messages are marked: {error}") from None
+
+    def _marked(self, tools: Tools, conversations: Sequence[list[Message]], opened: bool) -> list[str]:
+        return self._renderer.render([(tools, messages) for messages in conversations], opened)
+
+    def _added(self, place: str, row: Chat, turn: int, asked: Asked, weight: float) -> Span:
+        """An answer that is what rendering added."""
+        start, closed = len(asked.opened), asked.closed
         # Templates may strip an answer, or write marks of their own before it (harmony's channels).
-        after = closed.find(content.strip(), start)
-        ends = list(self._special.finditer(closed, start if after < 0 else after + len(content.strip())))
+        content = row.messages[turn]["content"].strip()
+        after = closed.find(content, start)
+        if after < 0:
+            _require_said(row, turn, closed[start:])
+        ends = list(self._special.finditer(closed, start if after < 0 else after + len(content)))
         if not ends:
-            raise BadTemplate(
-                "the chat template puts no end-of-turn token after an answer, so the model would never learn to stop",
-                place=place,
-                value=repr(closed[-60:]),
-                remedy=f"write {self._tokenizer.eos_token} after each assistant message, in a file for data.chat_template",
-            )
-        return ends[-1].end(), ends[-1][0]
+            raise endless(place, closed)
+        return Span(start, ends[-1].end(), weight, ends[-1][0])
+
+
+def override(config: DataConfig, tokenizer: Any) -> str | None:
+    """The template that replaces the tokenizer's own; BadTemplate where a named one does not fit the tokenizer."""
+    if config.chat_template is None:
+        return None
+    named.require(config.chat_template, tokenizer)
+    return sources.text(config.chat_template, "data.chat_template")
+
+
+def of(text: TextConfig, override: str | None, tokenizer: Any) -> Template:
+    """The template that rows of one kind are written with; BadModel where the tokenizer cannot infill."""
+    learning = Learning(frozenset(text.roles_to_train), text.train_on_last_turn)
+    infilling = Infilling(tokenizer, text.fim_rate, text.fim_spm_rate) if text.fim_rate else None
+    return Template(tokenizer, override, learning, infilling)
 
 
 def _own(tokenizer: Any) -> str | None:
@@ -149,15 +231,31 @@ def _begin(tokenizer: Any) -> str:
     return str(tokenizer.bos_token) if tokenizer.bos_token and before[:1] == [tokenizer.bos_token_id] else ""
 
 
-def _answers(row: Chat) -> list[int]:
-    return [turn for turn, message in enumerate(row.messages) if turn >= row.given and message["role"] == "assistant"]
+def _answers(row: Chat, learned: Learned) -> list[int]:
+    return [at for at, _ in learned if row.messages[at]["role"] == "assistant"]
 
 
-def _not_a_prefix(place: str, earlier: str, later: str) -> BadTemplate:
-    same = next((at for at, (a, b) in enumerate(zip(earlier, later, strict=False)) if a != b), len(later))
-    return BadTemplate(
-        "the chat template writes the start of a conversation differently once an answer follows, so masks are not exact",
-        place=place,
-        value=f"{earlier[same - 20 : same + 40]!r} became {later[same - 20 : same + 40]!r}",
-        remedy="give a template that writes each turn alike whatever follows, in a file for data.chat_template",
-    )
+def _stops(row: Chat, answers: list[int]) -> list[int]:
+    """Where the conversation is cut to see each answer, and its end."""
+    whole = len(row.messages)
+    return [at + 1 for at in answers] if answers and answers[-1] + 1 == whole else [*(at + 1 for at in answers), whole]
+
+
+def _cut(rows: list[Chat], stops: list[list[int]]) -> list[tuple[Tools, list[Message]]]:
+    return [(row.tools, row.messages[:stop]) for row, cuts in zip(rows, stops, strict=True) for stop in cuts]
+
+
+def _filled(outline: Outline, contents: list[str], learned: Learned) -> Rendered:
+    text, spans = outline.fill(contents)
+    weighed = zip(spans, learned, strict=True)
+    return Rendered(text, tuple([Span(start, stop, weight, end) for (start, stop, end), (_, weight) in weighed]))
+
+
+def _thinks(row: Chat) -> bool:
+    return "</think>" in row.messages[-1]["content"]
+
+
+def _require_said(row: Chat, turn: int, closed: str) -> None:
+    """BadRow where a template leaves out an answer even where it is the last: it wants content of another kind."""
+    if not calls.holds(closed, row.messages[turn]["content"].rpartition("</think>")[2].strip()):
+        raise BadRow(f"message {turn}: the chat template leaves out its content")

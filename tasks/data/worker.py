@@ -1,23 +1,30 @@
-"""Make a dataset: read, render, encode and weigh every row; split, pack, report."""
+"""Make a dataset: every shard that is not made yet, then the index over all of them, and the report."""
 
-import json
+import io
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from infra.errors import Lost
+from infra.errors import BadData, BadTemplate, Lost
+from infra.frozen import canonical
 from infra.launch.work import Summary, Work, main
-from tasks.data import sources, stage
+from tasks.data import pool, samples, sources, stage, templates
 from tasks.data.config import DataConfig
-from tasks.data.formats import read
-from tasks.data.layouts import Shape
-from tasks.data.packing import Bins, one_each, pack
-from tasks.data.preparation import Preparation, require_rows
-from tasks.data.report import Problem, Report, save, suggest
-from tasks.data.spool import Spool, save_bins
+from tasks.data.figures import taken
+from tasks.data.index import Index, Side
+from tasks.data.page import page
+from tasks.data.places import Made
+from tasks.data.plan import Planned, shards
+from tasks.data.pool import Order
+from tasks.data.report import Report, save, tell
+from tasks.data.shard import CHAT, SIGNATURE, Told
+from tasks.data.similar import PLACES
 from tasks.data.templates import Template
-from tasks.data.tokens import load
+from tasks.data.tokens import Encoder, load
 
 SUMMARY = {
     "rows",
@@ -37,94 +44,150 @@ SUMMARY = {
 
 
 def work(job: Work[DataConfig]) -> Summary:
-    """Fill `job.out` with both splits, the prompts, the template and the report."""
-    job.beat("loading the tokenizer")
-    tokenizer, config = load(job.inputs["tokenizer"]), job.config
-    override = config.chat_template and sources.text(config.chat_template, "data.chat_template")
+    """Fill `job.out` with the index of both sides, the prompts, the template and the report; shards become parts."""
+    config, tokenizer = job.config, load(job.inputs["tokenizer"])
+    override = templates.override(config, tokenizer)
+    made = _read(job, _make(job, override))
     template = Template(tokenizer, override)
-    preparation = Preparation(config, tokenizer, template, Spool(job.scratch / "spool", config.prompt_loss_weight))
-    shape = Shape(config.format, config.columns)
-    _read_all(job, preparation, shape)
-    preparation.finish()
-    _require_same_sources(job)
     job.beat("packing")
-    report = _split(job.out, preparation, sorted(shape.unused))
-    save(job.out, report, np.array(preparation.lengths, dtype=np.int64))
+    found = Index(config, made)
+    require_usable(found)
+    found.choose(np.load(job.inputs["overlap"] / "rows.npy") if "overlap" in job.spec.inputs else None)
+    found.cut()
+    if config.near_duplicates is not None:
+        job.beat("looking for near copies")
+        found.drop_near_copies(_signatures(job, len(found.rows)), config.near_duplicates)
+    report = _write(job, found, Encoder(tokenizer))
     (job.out / "chat_template.jinja").write_text(template.text or "", encoding="utf-8")
+    _require_same_sources(job)
     return {
         **report.model_dump(include=SUMMARY),
+        "shards": len(made),
         "template_sha256": template.sha256,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
     }
 
 
-def _read_all(job: Work[DataConfig], preparation: Preparation, shape: Shape) -> None:
-    config, started = job.config, time.monotonic()
-    sides = [
-        ("data.validation_files", config.validation_files or [], True),
-        ("data.train_files", config.train_files, False),
-    ]
-    steps = 100 * sum(len(sources.files(names, field)) for field, names, _ in sides)
-    done = 0
-    for field, names, validation in sides:
-        for name, path in sources.fetched(names, field, job.scratch / "sources"):
-            for share in preparation.feed(read(path, name, shape), validation):
-                step = done + int(100 * share)
-                eta = (time.monotonic() - started) * (steps / step - 1) if step else None
-                job.beat("tokenising", step, steps, eta, rows=preparation.tally.rows)
-            done += 100
+def _make(job: Work[DataConfig], template: str | None) -> list[Planned]:
+    """Have every shard made; they become the parts of the dataset, in order."""
+    planned: list[Planned] = []
+    told = Progress(job, planned)
+
+    def orders() -> Iterator[Order]:
+        for shard in shards(job.config, job.scratch / "sources"):
+            planned.append(shard)
+            yield Order(
+                planned=shard, tokenizer=job.receipt("tokenizer"), folder=job.inputs["tokenizer"], template=template
+            )
+
+    workers = job.config.num_proc or pool.cores()
+    for number, receipt in enumerate(pool.run(orders(), job.platform, workers, told.heard)):
+        job.parts[f"shard-{number:05}"] = receipt
+        told.done(number)
+    return planned
 
 
 def _require_same_sources(job: Work[DataConfig]) -> None:
-    if stage.step(job.config, job.receipt("tokenizer")).key != job.spec.key:
+    if stage.step(job.config, job.receipt("tokenizer"), job.spec.inputs.get("overlap")).key != job.spec.key:
         raise Lost(
             "the source files changed while they were read", place="data.train_files", remedy="run it once they rest"
         )
 
 
-def _split(out: Path, preparation: Preparation, unused: list[str]) -> Report:
-    config, spool, tally = preparation.config, preparation.spool, preparation.tally
-    chosen = preparation.chosen()
-    require_rows(int((~chosen).sum()), tally)
-    lengths = {"train": spool.write(out / "train", ~chosen), "validation": spool.write(out / "validation", chosen)}
-    bins = {split: _pack(out / split, lengths[split], config) for split in lengths}
-    held = set(spool.fingerprints[chosen].tolist())
-    lines = [json.dumps(item, ensure_ascii=False) + "\n" for item in preparation.prompts.items(held.__contains__)]
-    (out / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
-    tokens, heads = int(lengths["train"].sum()), spool.heads
-    before = np.array(preparation.lengths, dtype=np.int64)
-    return Report(
-        rows=tally.rows,
-        train_rows=int((heads & ~chosen).sum()),
-        validation_rows=int((heads & chosen).sum()),
-        dropped=tally.dropped,
-        truncated=tally.truncated,
-        split=tally.split,
-        bad=tally.bad,
-        dropped_why=dict(tally.why),
-        duplicates=int(heads.sum()) - len(np.unique(spool.fingerprints[heads])),
-        unused_columns=unused,
-        train_tokens=tokens,
-        validation_tokens=int(lengths["validation"].sum()),
-        supervised_share=int(spool.learned[~chosen].sum()) / tokens,
-        straddling_tokens=tally.straddling,
-        prompt_loss_weight=config.prompt_loss_weight,
-        packing=config.packing,
-        bins=len(bins["train"]),
-        fill=tokens / (len(bins["train"]) * config.max_length),
-        max_length=config.max_length,
-        suggested_max_length=suggest(before),
-        longest=int(before.max()),
-        median_length=int(np.median(before)),
-        problems={kind: [Problem(place=a, text=b) for a, b in found] for kind, found in tally.problems.items()},
-    )
+class Progress:
+    """What is heard of the shards, as beats; time left goes by the bytes of the sources."""
+
+    def __init__(self, job: Work[DataConfig], planned: list[Planned]) -> None:
+        self._job, self._planned, self._started = job, planned, time.monotonic()
+        config = job.config
+        both = [(field, source) for field in (True, False) for source in config.sources(field)]
+        self._total = sum(file.size for side, source in both for file in sources.of(source, side))
+        self._done = self._rows = 0
+
+    def heard(self, rows: int) -> None:
+        """All rows so far."""
+        self._rows = rows
+        self._beat()
+
+    def done(self, number: int) -> None:
+        """One more shard is there."""
+        self._done += self._planned[number].size
+        self._beat()
+
+    def _beat(self) -> None:
+        share = min(1.0, self._done / max(1, self._total))
+        left = (time.monotonic() - self._started) * (1 / share - 1) if share else None
+        self._job.beat("tokenising", int(1000 * share), 1000, left, rows=self._rows)
 
 
-def _pack(folder: Path, lengths: np.ndarray, config: DataConfig) -> Bins:
-    bins = pack(lengths, config.max_length) if config.packing else one_each(len(lengths))
-    save_bins(folder, bins)
-    return bins
+def _read(job: Work[DataConfig], planned: list[Planned]) -> list[Made]:
+    """What every shard tells, without its tokens."""
+    store, made = job.platform.store, []
+    for plan, receipt in zip(planned, job.parts.values(), strict=True):
+        told = Told.model_validate_json(store.read(receipt, "shard.json"))
+        made.append(Made(plan, told, np.load(io.BytesIO(store.read(receipt, "rows.npy")))))
+    return made
+
+
+def _signatures(job: Work[DataConfig], rows: int) -> NDArray[np.uint32]:
+    """The signatures of all rows, [rows, PLACES], in a file of this machine."""
+    path = job.scratch / "signatures.bin"
+    with path.open("wb") as file:
+        for name, receipt in job.parts.items():
+            folder = job.platform.cache.materialise(job.platform.store, receipt, job.scratch / "shards" / name)
+            with (folder / "signatures.bin").open("rb") as part:
+                shutil.copyfileobj(part, file, 2**20)
+    return np.memmap(path, SIGNATURE, "r", shape=(rows, PLACES)) if rows else np.zeros((0, PLACES), SIGNATURE)
+
+
+def require_usable(found: Index) -> None:
+    """BadData where a file is empty or too many rows were bad, BadTemplate where the masks cannot be right."""
+    found.require_rows_in_files()
+    bad, rows = found.bad, found.total
+    if bad > found.config.max_bad_rows * rows:
+        problems = found.problems["bad"]
+        raise BadData(
+            f"{bad} of {rows} rows cannot be used; at most {found.config.max_bad_rows:.2%} may be bad",
+            place=problems[0].place,
+            value="; ".join(f"{problem.place} {problem.text}" for problem in problems[:5]),
+            remedy="mend or remove these rows, or raise data.max_bad_rows",
+        )
+    chats = found.rows["kind"] == CHAT
+    learned = int(found.rows["learned"][chats].sum(dtype=np.int64))
+    predicted = int(found.rows["length"][chats].sum(dtype=np.int64)) - int(chats.sum())
+    if chats.any() and learned in (0, predicted):
+        raise BadTemplate(
+            f"{learned} of {predicted} tokens of the conversations are answers, so the masks cannot be right",
+            place="data.chat_template",
+            value=f"supervised share {100 * learned / max(predicted, 1):.0f} %",
+            remedy="see how the template marks the assistant's turn (add_generation_prompt)",
+        )
+
+
+def _write(job: Work[DataConfig], found: Index, encoder: Encoder) -> Report:
+    """Both sides of the index, the held-out prompts, and the figures of all of it."""
+    sides = found.divided()
+    for name, side in sides.items():
+        side.write(job.out / name)
+    _write_places(job.out, found, sides)
+    looked = samples.Looked(job.platform, list(job.parts.values()), job.scratch / "shards")
+    samples.write_prompts(job.out / "prompts.jsonl", found, sides["validation"].times > 0, looked, encoder)
+    report = tell(found, sides["train"], sides["validation"], samples.sampled(found, looked, encoder))
+    save(job.out, report, found.rows["length"].astype(np.int64))
+    shown = samples.shown(found, sides["train"].times, looked, encoder)
+    (job.out / "report.html").write_text(page(report, shown, encoder.special), encoding="utf-8")
+    return report
+
+
+def _write_places(out: Path, found: Index, sides: dict[str, Side]) -> None:
+    """index.json, taken.npy and quarantine.jsonl: what every row is and was, and the bad ones."""
+    index = {"prompt_loss_weight": found.config.prompt_loss_weight, "shards": found.places.told()}
+    (out / "index.json").write_bytes(canonical(index))
+    np.save(out / "taken.npy", taken(sides["train"], sides["validation"]))
+    with (out / "quarantine.jsonl").open("wb") as file:
+        for bad in found.quarantined():
+            file.write(canonical({"place": bad.place, "reason": bad.text, "sample": bad.sample}) + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Asks one model with lm-eval. Imports torch and runs the code of tasks, so only rank.py may import it."""
 
+import json
 import os
 import sys
 import time
-import traceback
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from lm_eval import simple_evaluate
 from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from lm_eval.tasks.manager import TaskDict
 
-from infra.errors import BadTask, Crashed, LuthierError, OutOfMemory
+from infra.errors import BadTask
+from infra.models import nf4
+from infra.models.load import load
 from tasks.evaluation import scores
-from tasks.evaluation.config import EvaluateConfig
+from tasks.evaluation.finding import manager
 from tasks.evaluation.question import Progress, Question, write
 
 TELLINGS = 500  # a request may take less time than saying that it was answered
@@ -49,8 +49,8 @@ def ask(question: Question) -> dict[str, Any]:
     config = question.config
     _use_all_cores()
     write(question.exchange, Progress(phase="reading tasks"))
-    manager = _manager(config, question.tasks)
-    loaded = manager.load(list(config.tasks))
+    index = manager(config.tasks, question.tasks)
+    loaded = index.load(list(config.tasks))
     write(question.exchange, Progress(phase="loading the model"))
     lm = _model(question)
     lm.set_cache_hook(Counter(question.exchange, loaded["tasks"]))
@@ -58,7 +58,7 @@ def ask(question: Question) -> dict[str, Any]:
     results = simple_evaluate(
         model=lm,
         tasks=_outermost(loaded),
-        task_manager=manager,
+        task_manager=index,
         num_fewshot=config.num_fewshot,
         limit=config.limit,
         apply_chat_template=config.apply_chat_template,
@@ -72,27 +72,6 @@ def ask(question: Question) -> dict[str, Any]:
     return scores.store(results, config, question.out, seconds=time.monotonic() - begun)
 
 
-def _manager(config: EvaluateConfig, folder: Path | None) -> TaskManager:
-    """The index of tasks; lm-eval's own thousands of YAMLs are read only where a name is not in `folder`.
-
-    BadTask for a name in neither, with the names that are near. A path is no name: its code was not vouched for.
-    """
-    include = None if folder is None else str(folder)
-    manager = TaskManager(include_path=include, include_defaults=False)
-    if not set(config.tasks) <= set(manager.all_tasks):
-        manager = TaskManager(include_path=include)
-    for name in config.tasks:
-        if name not in manager.all_tasks:
-            near = get_close_matches(name, manager.all_tasks, 5)
-            raise BadTask(
-                "there is no such evaluation task",
-                place="evaluate.tasks",
-                value=name,
-                remedy=f"near it: {', '.join(near)}" if near else "`lm-eval ls tasks` lists lm-eval's own",
-            )
-    return manager
-
-
 def _outermost(loaded: TaskDict) -> list[Task | Group]:
     """What was asked for by name: groups with all that is in them, and the tasks outside of groups."""
     groups = loaded.get("groups", {})
@@ -104,7 +83,7 @@ def _outermost(loaded: TaskDict) -> list[Task | Group]:
 def _model(question: Question) -> HFLM:
     config = question.config
     lm = HFLM(
-        pretrained=str(question.model),
+        pretrained=_loaded(question),
         tokenizer=str(question.tokenizer),
         dtype=config.dtype,
         batch_size=config.batch_size,
@@ -120,24 +99,19 @@ def _model(question: Question) -> HFLM:
     return lm
 
 
+def _loaded(question: Question) -> Any:
+    """The folder for lm-eval to load, or a model that it would load wrongly: its load_in_4bit is nothing that
+    transformers 5 knows, and its peft cuts the embeddings to the tokenizer's length, under the tuned model alone."""
+    config = question.config
+    if question.adapter is None and not config.load_in_4bit:
+        return str(question.model)
+    dtype = config.dtype
+    if dtype == "auto":
+        dtype = json.loads((question.model / "config.json").read_bytes())["dtype"]
+    return load(question.model, dtype, nf4.settings(dtype) if config.load_in_4bit else None, question.adapter)
+
+
 def _use_all_cores() -> None:
     """Torch's own default is one thread a physical core, which is half of what a small virtual machine has."""
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
-
-
-def explained(error: Exception, tasks: Path | None) -> LuthierError:
-    """What an exception means: memory, a mistake in a task of the user's own, or nothing that was foreseen."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if tasks is not None and Path(frame.filename).is_relative_to(tasks)]
-    text = f"{type(error).__name__}: {str(error)[:2000]}"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return OutOfMemory("evaluation ran out of memory", value=text, remedy="lower evaluate.batch_size")
-    if own and tasks is not None:
-        place = f"{Path(own[-1].filename).relative_to(tasks)}:{own[-1].lineno}"
-        return BadTask(
-            f"an evaluation task failed: {text}",
-            place=place,
-            remedy="it sees a copy of evaluate.include_path and nothing beside it",
-        )
-    return Crashed(f"evaluation: {text}", place=f"{frames[-1].filename}:{frames[-1].lineno}")

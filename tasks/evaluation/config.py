@@ -7,6 +7,14 @@ from pydantic import Field
 from infra.frozen import Frozen, NotInKey
 
 
+class QuestionsConfig(Frozen):
+    """What decides which documents are asked, and nothing of the model or of how it is asked."""
+
+    tasks: list[str]
+    include_path: Annotated[str | None, NotInKey()] = None
+    limit: int | None = None
+
+
 class EvaluateConfig(Frozen):
     """What is asked of a model, and how. The same spec scores every model, so that scores can be compared."""
 
@@ -25,4 +33,12 @@ class EvaluateConfig(Frozen):
     limit: int | None = Field(None, ge=1, description="only the first so many documents of each task")
     batch_size: Annotated[int, NotInKey()] = Field(8, ge=1, description="documents at once on the device")
     dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto: what the weights are stored in")
+    load_in_4bit: bool = Field(
+        False,
+        description="hold the model in 4 bits (NF4), base and tuned alike: as qlora trained it, and as an adapter that is not merged needs it",
+    )
     seed: int = Field(1234, description="draws few-shot examples and samples, where a task does either")
+
+    def questions(self) -> QuestionsConfig:
+        """The part that decides which documents are asked; the order of tasks does not."""
+        return QuestionsConfig(tasks=sorted(set(self.tasks)), include_path=self.include_path, limit=self.limit)

@@ -9,19 +9,30 @@ from pydantic import JsonValue
 
 from infra.errors import ErrorReport
 from infra.frozen import Frozen
-from tasks.evaluation.config import EvaluateConfig
+from tasks.evaluation.config import EvaluateConfig, QuestionsConfig
 
 F = TypeVar("F", bound=Frozen)
 
 
 class Question(Frozen):
-    """Everything the asking process needs. `exchange` is the folder where it says how far it is and how it ended;
+    """Everything the asking process needs. `adapter` belongs on `model` where there is one. `exchange` is the folder where it says how far it is and how it ended;
     `parent` is the process id of the worker, without which there is nobody to ask for."""
 
     parent: int
     config: EvaluateConfig
     model: Path
+    adapter: Path | None = None
     tokenizer: Path
+    tasks: Path | None
+    out: Path
+    exchange: Path
+
+
+class Listing(Frozen):
+    """The same without a model: the questions are listed and not asked."""
+
+    parent: int
+    config: QuestionsConfig
     tasks: Path | None
     out: Path
     exchange: Path

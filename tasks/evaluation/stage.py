@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from infra.errors import BadTask
 from infra.frozen import digest
 from infra.launch.produce import OnBeat, produce
@@ -19,8 +21,13 @@ def step(config: EvaluateConfig, model: Receipt, tokenizer: Receipt, num_fewshot
     """
     if num_fewshot is not None:
         config = config.model_copy(update={"num_fewshot": num_fewshot})
-    pinned = "" if config.include_path is None else _pin(_trusted(config))
-    return Step("evaluation", 1, config, {"model": model, "tokenizer": tokenizer}, {"include_path": pinned})
+    return Step("evaluation", 1, config, {"model": model, "tokenizer": tokenizer}, {"include_path": _pinned(config)})
+
+
+def questions_step(config: EvaluateConfig) -> Step:
+    """The step that lists what will be asked, of any model; it raises what `step` does."""
+    material: dict[str, JsonValue] = {"include_path": _pinned(config)}
+    return Step("questions", 1, config.questions(), material=material, module="tasks.evaluation.questions")
 
 
 def run(
@@ -33,6 +40,15 @@ def run(
 ) -> Receipt:
     """The committed scores; the model is asked now where it was not before."""
     return produce(step(config, model, tokenizer, num_fewshot), platform, on_beat)
+
+
+def questions(config: EvaluateConfig, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:
+    """The committed questions.jsonl: task, doc_id, doc_hash, text without examples, targets, choices of each document."""
+    return produce(questions_step(config), platform, on_beat)
+
+
+def _pinned(config: EvaluateConfig) -> str:
+    return "" if config.include_path is None else _pin(_trusted(config))
 
 
 def _trusted(config: EvaluateConfig) -> Path:

@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TypeVar
 
 from infra.errors import Crashed, Lost, revive
 from infra.launch.work import Summary, Work, main
+from infra.models import adapted
 from infra.storage import sources
-from tasks.evaluation.config import EvaluateConfig
-from tasks.evaluation.question import Answer, Progress, Question, read, write
+from tasks.evaluation.config import EvaluateConfig, QuestionsConfig
+from tasks.evaluation.question import Answer, Listing, Progress, Question, read, write
+
+C = TypeVar("C", EvaluateConfig, QuestionsConfig)
 
 # Task YAMLs and their utils.py are code. Everything else that is in the environment stays here.
 # fmt: off
@@ -28,7 +32,12 @@ POLL_S = 0.2
 
 def work(job: Work[EvaluateConfig]) -> Summary:
     """Fill results.json, samples/ and spec.json."""
-    question = _question(job)
+    return apart(job, _question(job))
+
+
+def apart(job: Work[C], question: Question | Listing) -> Summary:
+    """Have the question answered by a process without secrets; its summary, or the error that it reports."""
+    write(question.exchange, question)
     job.beat("starting")
     child = subprocess.Popen(
         [sys.executable, "-m", "tasks.evaluation.rank", str(question.exchange)],
@@ -54,31 +63,54 @@ def _environment() -> dict[str, str]:
 
 
 def _question(job: Work[EvaluateConfig]) -> Question:
-    """Lay everything out; the task folder is copied, so that what is run is what lies inside it."""
-    exchange = job.scratch / "exchange"
-    exchange.mkdir()
-    tasks = None
-    if job.config.include_path is not None:
-        folder = sources.local_path(job.config.include_path, "evaluate.include_path")
-        tasks = Path(shutil.copytree(folder, job.scratch / "tasks", ignore=shutil.ignore_patterns("__pycache__")))
-    # A merged model lies in `model/`, because its artifact is a folder that MLflow can load; with it lies the tokenizer
-    # with the chat template that it was trained on. Weights lie on top.
-    merged = job.receipt("model").stage == "merging"
-    model = job.inputs["model"] / "model" if merged else job.inputs["model"]
-    question = Question(
+    """What is asked of whom, with everything laid out."""
+    model, adapter = _model(job)
+    tuned = job.inputs["model"] / "model" if job.receipt("model").stage == "merging" else None
+    return Question(
         parent=os.getpid(),
         config=job.config,
         model=model,
-        tokenizer=model if merged else job.inputs["tokenizer"],
-        tasks=tasks,
+        adapter=adapter,
+        tokenizer=tuned or job.inputs["tokenizer"],
+        tasks=task_folder(job),
         out=job.out,
-        exchange=exchange,
+        exchange=exchange(job),
     )
-    write(exchange, question)
-    return question
 
 
-def watch(job: Work[EvaluateConfig], child: subprocess.Popen[bytes], exchange: Path) -> None:
+def _model(job: Work[EvaluateConfig]) -> tuple[Path, Path | None]:
+    """The folder of the weights, and of the adapter that belongs on them.
+
+    A tuned model lies in `model/`, because its artifact is a folder that MLflow can load; with it lies the tokenizer with
+    the chat template that it was trained on. Where it was not merged, its weights are those that the merge was given.
+    """
+    given = job.inputs["model"]
+    if job.receipt("model").stage != "merging":
+        return given, None
+    if adapted.read(given) is None:
+        return given / "model", None
+    store = job.platform.store
+    weights = store.manifest(job.receipt("model")).inputs["weights"]
+    job.beat("fetching the base")
+    return job.platform.cache.materialise(store, weights, job.scratch / "base"), given / "model"
+
+
+def exchange(job: Work[C]) -> Path:
+    """An empty folder for what the worker and the process without secrets have to say to each other."""
+    folder = job.scratch / "exchange"
+    folder.mkdir()
+    return folder
+
+
+def task_folder(job: Work[C]) -> Path | None:
+    """The task folder of the recipe as a copy, so that what is run is what lies inside it; None where there is none."""
+    if job.config.include_path is None:
+        return None
+    folder = sources.local_path(job.config.include_path, "evaluate.include_path")
+    return Path(shutil.copytree(folder, job.scratch / "tasks", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def watch(job: Work[C], child: subprocess.Popen[bytes], exchange: Path) -> None:
     """Pass its progress on until it ends; Lost where it makes none for as long as a worker may be silent."""
     last, heard = None, time.monotonic()
     while child.poll() is None:
@@ -95,7 +127,7 @@ def watch(job: Work[EvaluateConfig], child: subprocess.Popen[bytes], exchange: P
         time.sleep(POLL_S)
 
 
-def _beat(job: Work[EvaluateConfig], progress: Progress) -> None:
+def _beat(job: Work[C], progress: Progress) -> None:
     rate = progress.done / progress.elapsed_s if progress.elapsed_s else 0.0
     eta_s = (progress.total - progress.done) / rate if rate else None
     job.beat(progress.phase, progress.done, progress.total, eta_s, per_s=rate)

@@ -10,6 +10,10 @@ from infra.frozen import Frozen
 class MergeConfig(Frozen):
     """How the adapter goes into its base, and how alike both must behave afterwards."""
 
+    method: Literal["add", "none"] = Field(
+        default="add",
+        description="add: what the adapter learned is added to the base's weights; none: nothing is merged, and the adapter itself is registered, with the name of its base. The fields below are then without effect",
+    )
     base: Literal["auto", "dequantized", "original"] = Field(
         default="auto",
         description="what is added to: the weights as 4 bits hold them, or as they were; "

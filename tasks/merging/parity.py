@@ -6,12 +6,13 @@ continuation tells whether the adapter would have written it too, so the slow 4-
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from infra.frozen import Frozen
 
@@ -45,19 +46,11 @@ class Question:
     answer: Ids
 
 
-def questions(path: Path, tokenizer: PreTrainedTokenizerBase, count: int) -> list[Question]:
-    """The first `count` held-out prompts, as they were rendered by the data stage."""
-    found = []
-    with path.open() as lines:
-        for line in lines:
-            row = json.loads(line)
-            prompt = tokenizer(row["prompt"], add_special_tokens=False).input_ids
-            answer = tokenizer(row["answer"], add_special_tokens=False).input_ids
-            if prompt and answer:
-                found.append(Question(prompt[-PROMPT_TOKENS:], answer[:ANSWER_TOKENS]))
-            if len(found) == count:
-                break
-    return found
+def questions(lines: Iterable[bytes], count: int) -> list[Question]:
+    """The first `count` held-out prompts, in the very tokens that the data stage made of them."""
+    rows = (json.loads(line) for line in lines)
+    asked = ((row["prompt_ids"], row["answer_ids"]) for row in rows if row["prompt_ids"] and row["answer_ids"])
+    return [Question(prompt[-PROMPT_TOKENS:], answer[:ANSWER_TOKENS]) for prompt, answer in islice(asked, count)]
 
 
 def compare(adapter: Load, merged: Load, asked: list[Question], scratch: Path) -> Parity:

@@ -10,15 +10,16 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is a file here; a look at the hub would only cost its timeout
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from infra.errors import BadMerge
 from infra.launch.work import Summary, Work, main
 from infra.models import nf4, tensors
+from infra.models.load import load
 from infra.models.tensors import Shape, Tensor
 from infra.tracking import flavor
-from tasks.merging import lora, parity
+from tasks.merging import layout, lora, parity
+from tasks.merging.adapter import keep
 from tasks.merging.config import MergeConfig
 from tasks.merging.parity import Parity
 
@@ -30,18 +31,20 @@ def work(job: Work[MergeConfig]) -> Summary:
     is merged from such a model is garbage without an error.
     """
     training = json.loads((job.inputs["adapter"] / "training.json").read_bytes())
-    base = _base(job.config, training)
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["tokenizer"])
     model = job.out / "model"
     model.mkdir()
+    if job.config.method == "none":
+        return keep(job, training, tokenizer, model)
+    base = _base(job.config, training)
     count = sum(tensor.count for tensor in tensors.open_folder(job.inputs["weights"]).values())
     job.require_space(count * getattr(torch, job.config.dtype).itemsize, "the merged model")
     job.beat("merging")
     size = merge_weights(job.inputs["weights"], job.inputs["adapter"], training, base, job.config.dtype, model)
     lay_out(job, tokenizer, model)
     job.beat("comparing the merged model with the adapter")
-    certificate = certify(job, training, tokenizer, model)
-    (job.out / "parity.json").write_text(_json(certificate.model_dump() | {"base": base}))
+    certificate = certify(job, training, model)
+    (job.out / "parity.json").write_text(layout.as_json(certificate.model_dump() | {"base": base}))
     job.beat("parity", kl=certificate.kl, top1=certificate.top1)
     require_parity(certificate, job.config, base)
     flavor.write(job.out, job.spec.key)
@@ -99,41 +102,18 @@ def lay_out(job: Work[MergeConfig], tokenizer: PreTrainedTokenizerBase, model: P
     # A method that adds tokens or unties embeddings says so in the config that it saved.
     if (adapter / "config.json").exists():
         config = json.loads((adapter / "config.json").read_bytes())
-    (model / "config.json").write_text(_json(config | {"dtype": job.config.dtype}))
-    _write_generation_config(weights / "generation_config.json", tokenizer, model)
+    (model / "config.json").write_text(layout.as_json(config | {"dtype": job.config.dtype}))
+    layout.write_generation_config((weights / "generation_config.json").read_bytes(), tokenizer, model)
     for folder in (model, job.out / "components" / "tokenizer"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in sorted(job.inputs["tokenizer"].iterdir()):
-            if file.name != "source.json":
-                shutil.copyfile(file, folder / file.name)
-        _use_template(job.inputs["dataset"] / "chat_template.jinja", folder)
+        layout.copy_tokenizer(job, folder)
     for file in weights.iterdir():
-        if file.name.upper().startswith(("LICENSE", "LICENCE", "NOTICE", "COPYING")):
+        if layout.is_licence(file.name):
             shutil.copyfile(file, model / file.name)
 
 
-def _use_template(trained: Path, folder: Path) -> None:
-    """The chat template that the rows were rendered with, which need not be the base's; there is none for plain text."""
-    if trained.exists() and trained.stat().st_size:
-        shutil.copyfile(trained, folder / trained.name)
-
-
-def _write_generation_config(source: Path, tokenizer: PreTrainedTokenizerBase, model: Path) -> None:
-    config = json.loads(source.read_bytes())
-    ends = config.get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [ends] if ends is not None else []
-    # The answers that were trained on end with the tokenizer's eos; a model that does not stop there talks on.
-    if tokenizer.eos_token_id not in ends:
-        ends = [tokenizer.eos_token_id, *ends]
-    config |= {"eos_token_id": ends[0] if len(ends) == 1 else ends, "pad_token_id": tokenizer.pad_token_id}
-    (model / "generation_config.json").write_text(_json(config))
-
-
-def certify(
-    job: Work[MergeConfig], training: dict[str, Any], tokenizer: PreTrainedTokenizerBase, model: Path
-) -> Parity:
+def certify(job: Work[MergeConfig], training: dict[str, Any], model: Path) -> Parity:
     """Adapter on its training base against the merged model; BadMerge where there is nothing to ask."""
-    asked = parity.questions(job.inputs["dataset"] / "prompts.jsonl", tokenizer, job.config.parity_prompts)
+    asked = parity.questions(job.read("dataset", "prompts.jsonl").splitlines(), job.config.parity_prompts)
     if not asked:
         raise BadMerge(
             "there are no held-out prompts to compare the models on",
@@ -142,28 +122,16 @@ def certify(
         )
     return parity.compare(
         _adapter(job.inputs["weights"], job.inputs["adapter"], training),
-        lambda: _load(model, job.config.dtype),
+        lambda: load(model, job.config.dtype),
         asked,
         job.scratch / "parity",
     )
 
 
 def _adapter(weights: Path, adapter: Path, training: dict[str, Any]) -> Callable[[], PreTrainedModel]:
-    def load() -> PreTrainedModel:
-        if training["method"] == "full":
-            return _load(adapter, training["dtype"])
-        quantization = training.get("quantization")
-        quantised = {"quantization_config": nf4.bits_and_bytes(quantization)} if quantization else {}
-        return nf4.as_loaded(PeftModel.from_pretrained(_load(weights, training["dtype"], **quantised), adapter).eval())
-
-    return load
-
-
-def _load(folder: Path, dtype: str, **options: Any) -> PreTrainedModel:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), device_map=device, local_files_only=True, **options
-    ).eval()
+    if training["method"] == "full":
+        return lambda: load(adapter, training["dtype"])
+    return lambda: load(weights, training["dtype"], training.get("quantization"), adapter)
 
 
 def require_parity(found: Parity, config: MergeConfig, base: str) -> None:
@@ -178,10 +146,6 @@ def require_parity(found: Parity, config: MergeConfig, base: str) -> None:
         f"greedy match {found.greedy_match:.0%}, on {found.tokens} tokens of {found.prompts} prompts; base {base}",
         remedy=f"merge into {other}, or raise the bounds if that loss is acceptable",
     )
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from pydantic import JsonValue
 
 from infra.frozen import Frozen
 
+NOT_MERGED = "not merged"  # what the merge says of the parity of an adapter that it left as it is
 Figures = dict[str, JsonValue]
 Scores = dict[str, dict[str, float]]
 
 
 class Card(Frozen):
-    """Everything that the card says. `uri` is where the model lies, `weights` and the like are summaries of stages;
+    """Everything that the card says. `uri` is where the model lies, `report` where the page about its data lies, `weights` and the like are summaries of stages;
     `base_model` is the base's id on the hub, where it has one."""
 
     name: str
@@ -19,6 +20,7 @@ class Card(Frozen):
     base_model: str = ""
     base_sha256: str
     uri: str
+    report: str = ""
     promote: bool
     failed: list[str]
     weights: Figures
@@ -33,7 +35,11 @@ class Card(Frozen):
 def render(card: Card) -> str:
     """The card in the registry as markdown, ending in a newline."""
     version = f"{card.name}@{card.alias}" if card.promote else f"{card.name}/<the number of this version>"
-    fetch = f"""The model lies here; its folder `model/` is complete by itself:
+    whole = card.merge.get("parity") != NOT_MERGED
+    lies = "The model lies here; its folder `model/` is complete by itself" if whole else "The adapter lies here"
+    use = _snippets(card.name) if whole else _adapter_snippet(card, card.name, card.base)
+    load = f'transformers.load_model("models:/{version}")' if whole else _pyfunc(card, version)
+    fetch = f"""{lies}:
 
 ```text
 {card.uri}
@@ -45,13 +51,15 @@ This fetches and checks it:
 luthier pull {version} {card.name}
 ```
 
-{_snippets(card.name)}
+{use}
 
 ```python
 import mlflow
 
-mlflow.transformers.load_model("models:/{version}")
+mlflow.{load}
 ```"""
+    if card.report:
+        fetch += f"\n\nThe rows it was trained on, with what was learned of them, are on a page:\n\n```text\n{card.report}\n```"
     return _page(card, fetch)
 
 
@@ -69,9 +77,13 @@ def readme(card: Card, at: str, adapter_of: str = "") -> str:
         front["license"] = str(card.weights["license"]).lower()
     if card.base_model:
         front["base_model"] = card.base_model.partition("@")[0]
-    base = card.base_model.partition("@")[0] or "<a folder with that base>"
-    use = _adapter_snippet(at, adapter_of, base) if adapter_of else _snippets(at)
+    use = _adapter_snippet(card, at, adapter_of) if adapter_of else _snippets(at)
     return f"---\n{yaml.safe_dump(front, sort_keys=True)}---\n\n" + _page(card, use)
+
+
+def _pyfunc(card: Card, version: str) -> str:
+    known = "" if card.base_model else ', model_config={"base_model_name_or_path": "<a folder with that base>"}'
+    return f'pyfunc.load_model("models:/{version}"{known})'
 
 
 def _page(card: Card, use: str) -> str:
@@ -119,11 +131,23 @@ def _making(card: Card) -> str:
             f"{_number(data, 'dropped')} dropped.",
             f"- Training: {_text(training, 'method')}, {_number(training, 'steps')} steps, "
             f"loss {_score(training.get('loss'))}, held-out loss {_score(training.get('eval_loss'))}.",
-            f"- Merge: into the {_text(merge, 'base')} base, stored as {_text(merge, 'dtype')}.",
-            f"- Parity of adapter and merged model on held-out prompts: KL {_score(merge.get('kl'))} nats a token, "
-            f"top-1 agreement {_score(merge.get('top1'))}, greedy match {_score(merge.get('greedy_match'))}.",
+            *_merge(merge),
         ]
     )
+
+
+def _merge(merge: Figures) -> list[str]:
+    if merge.get("parity") == NOT_MERGED:
+        return [
+            f"- Merge: none. This is the adapter, of rank {_text(merge, 'rank')}, to be loaded on its base in "
+            f"{_text(merge, 'dtype')}{', held in 4 bits (NF4)' if merge.get('quantization') else ''}.",
+            f"- Parity: {NOT_MERGED}, so there was nothing to compare.",
+        ]
+    return [
+        f"- Merge: into the {_text(merge, 'base')} base, stored as {_text(merge, 'dtype')}.",
+        f"- Parity of adapter and merged model on held-out prompts: KL {_score(merge.get('kl'))} nats a token, "
+        f"top-1 agreement {_score(merge.get('top1'))}, greedy match {_score(merge.get('greedy_match'))}.",
+    ]
 
 
 def _snippets(at: str) -> str:
@@ -150,15 +174,26 @@ curl http://localhost:8000/v1/chat/completions -H 'Content-Type: application/jso
 ```"""
 
 
-def _adapter_snippet(at: str, belongs_on: str, base: str) -> str:
+def _adapter_snippet(card: Card, at: str, belongs_on: str) -> str:
+    """How peft loads the adapter. One that was not merged was judged on its base as it was held, so that is told exactly."""
+    name, _, revision = card.base_model.partition("@")
+    base = [f'"{name or "<a folder with that base>"}"', *([f'revision="{revision}"'] if revision else [])]
+    exact = card.merge.get("parity") == NOT_MERGED
+    held = card.merge.get("quantization") if exact else None
+    four_bits = ""
+    if isinstance(held, dict):
+        four_bits = f"held = BitsAndBytesConfig({', '.join(f'{key}={value!r}' for key, value in held.items())})\n"
+    dtype = f'"{card.merge["dtype"]}"' if exact else '"auto"'
+    options = [*base, f"dtype={dtype}", *(["quantization_config=held"] if held else []), 'device_map="auto"']
     return f"""These are the adapter's weights alone. They belong on {belongs_on}.
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer{", BitsAndBytesConfig" if held else ""}
 
-base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto", device_map="auto")
+{four_bits}base = AutoModelForCausalLM.from_pretrained({", ".join(options)})
 model = PeftModel.from_pretrained(base, "{at}")
+tokenizer = AutoTokenizer.from_pretrained("{at}")
 ```"""
 
 

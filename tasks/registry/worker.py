@@ -50,6 +50,7 @@ def describe(job: Work[RegisterConfig]) -> Card:
         base_model=fetched_as(origin.config),
         base_sha256=weights.content_sha256,
         uri=job.receipt("model").uri,
+        report=f"{job.receipt('dataset').uri}/report.html",
         promote=verdict["promote"],
         failed=_lines(job.receipt("verdict").summary.get("failed")),
         weights=weights.summary,
@@ -85,6 +86,7 @@ def tags(card: Card, model: Receipt, registration: str) -> dict[str, str]:
         REGISTRATION: registration,
         "luthier.base": card.base,
         "luthier.base_sha256": card.base_sha256,
+        "luthier.data_report": card.report,
         "luthier.verdict": "promote" if card.promote else "hold",
         **lineage,
     }

@@ -31,6 +31,7 @@ class RankJob(Frozen):
     weights: str
     weights_sha256: str
     dataset: str
+    shards: list[str]
     out: str
     scratch: str
     resume_from: str | None = None
@@ -71,7 +72,7 @@ def train(job: RankJob) -> None:
     on_gpu = torch.cuda.is_available()
     if config.fp16 and not on_gpu:
         raise BadRecipe("fp16 needs a GPU", place="train.fp16", value=True, remedy="set bf16: true or neither (fp32)")
-    dataset = Sequences(Path(job.dataset) / "train")
+    dataset, validation = _sequences(job)
     arguments, run = _arguments(job, len(dataset), use_cpu=not on_gpu)
     set_seed(config.seed)  # the Trainer seeds too, but only after the adapter has drawn its first weights
     model = loading.load(config, Path(job.weights), run.device)
@@ -79,7 +80,7 @@ def train(job: RankJob) -> None:
         model=model,
         args=arguments,
         train=dataset,
-        validation=Sequences(Path(job.dataset) / "validation"),
+        validation=validation,
         shape=run.shape,
     )
     journal = Journal(trainer, Path(job.scratch) / "journal.jsonl", loading.matmul_sizes(model), run.device)
@@ -88,6 +89,13 @@ def train(job: RankJob) -> None:
     trainer.train(resume_from_checkpoint=job.resume_from)
     trainer.evaluate()
     save(trainer, job)
+
+
+def _sequences(job: RankJob) -> tuple[Sequences, Sequences]:
+    """What is trained on, and what is held out."""
+    folder, shards = Path(job.dataset), [Path(shard) for shard in job.shards]
+    weight = json.loads((folder / "index.json").read_bytes())["prompt_loss_weight"]
+    return Sequences(folder / "train", shards, weight), Sequences(folder / "validation", shards, weight)
 
 
 def save(trainer: WeightedTrainer, job: RankJob) -> None:

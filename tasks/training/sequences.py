@@ -1,4 +1,4 @@
-"""Prepared data as the model reads it: memory-mapped token shards, and one padded batch of packed sequences."""
+"""Prepared data as the model reads it: memory-mapped shards of tokens, and one padded batch of packed sequences."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,13 @@ class Sequence:
 
 
 class Sequences:
-    """A split of a prepared data set, by index."""
+    """One side of a prepared data set, by index: `folder` says which pieces of which shards a sequence is made of."""
 
-    def __init__(self, folder: Path) -> None:
-        self._tokens = _mapped(folder / "tokens.bin", "<u4")
-        self._weights = _mapped(folder / "weights.bin", "<f2")
-        self._offsets = np.load(folder / "offsets.npy")
+    def __init__(self, folder: Path, shards: list[Path], prompt_loss_weight: float) -> None:
+        self._prompt = np.float32(prompt_loss_weight)
+        self._tokens = [_mapped(shard / "tokens.bin", "<u4") for shard in shards]
+        self._weights = [_mapped(shard / "weights.bin", "<f2") for shard in shards]
+        self._pieces = np.load(folder / "pieces.npy", mmap_mode="r")
         with np.load(folder / "bins.npz") as bins:
             self._rows, self._starts = bins["rows"], bins["starts"]
 
@@ -36,16 +37,22 @@ class Sequences:
 
     def __getitem__(self, index: int) -> Sequence:
         rows = self._rows[self._starts[index] : self._starts[index + 1]]
-        spans = [(int(self._offsets[row]), int(self._offsets[row + 1])) for row in rows]
+        pieces = [self._piece(*self._pieces[row].tolist()) for row in rows]
         return Sequence(
-            np.concatenate([self._tokens[a:b] for a, b in spans]).astype(np.int64),
-            np.concatenate([np.arange(b - a) for a, b in spans]),
-            np.concatenate([self._weights[a:b] for a, b in spans]).astype(np.float32),
+            np.concatenate([tokens for tokens, _ in pieces]).astype(np.int64),
+            np.concatenate([np.arange(len(tokens)) for tokens, _ in pieces]),
+            np.concatenate([weights for _, weights in pieces]),
         )
+
+    def _piece(self, shard: int, begin: int, length: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+        weights = self._weights[shard][begin : begin + length].astype(np.float32)
+        weights[weights < 0] = self._prompt
+        weights[:1] = 0  # nothing comes before it, so nothing predicts it
+        return self._tokens[shard][begin : begin + length], weights
 
 
 def _mapped(path: Path, dtype: str) -> npt.NDArray[Any]:
-    # An empty file cannot be mapped: a run without held-out rows has one.
+    # An empty file cannot be mapped: a shard of which no row could be used has one.
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
 
 

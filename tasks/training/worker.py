@@ -58,6 +58,7 @@ def _start(job: Work[TrainConfig], world: int, resume: Path | None) -> subproces
         "weights": str(job.inputs["weights"]),
         "weights_sha256": job.receipt("weights").content_sha256,
         "dataset": str(job.inputs["dataset"]),
+        "shards": [str(folder) for folder in job.fetch_parts("dataset")],
         "out": str(job.out),
         "scratch": str(job.scratch),
         "resume_from": str(resume) if resume else None,

@@ -1,5 +1,6 @@
-"""`make bench`: every measurement that needs no data from elsewhere."""
+"""`make bench`: every measurement that needs no data from elsewhere and no long time."""
 
-from tests.benchmarks import data
+from tests.benchmarks import data, overlap
 
-data.main()
+data.main(large=False)
+overlap.main()

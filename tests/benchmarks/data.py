@@ -1,14 +1,15 @@
-"""P6.raw_ratio, P7: how close preparation comes to its tokenizer, and how well and fast it packs. Prints JSON lines.
+"""P6 and P7: what preparing rows costs beside its tokenizer and beside others, how it grows, and how well it packs.
 
-`python -m tests.benchmarks.data [TOKENIZER_FOLDER]`; without a folder the tiny tokenizer of the tests is used.
+    python -m tests.benchmarks.data [ROWS]
+
+ROWS is GSM8K, a folder with train.jsonl or a file of that form, else $BENCH_ROWS; without either the rows are made up. The
+tokenizer is SmolLM2's. Ratios are of CPU-seconds, of whole process trees, each round of all ways one after the other.
 """
 
-import json
+import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,100 +17,91 @@ import numpy as np
 
 from tasks.data.config import DataConfig
 from tasks.data.formats import read
+from tasks.data.layouts import Shape
 from tasks.data.packing import pack
-from tasks.data.preparation import Preparation
-from tasks.data.spool import Spool
+from tasks.data.shard import Shard
 from tasks.data.templates import Template
-from tasks.data.tokens import load
-from tests import tiny
-from tests.benchmarks.figures import figure
+from tasks.data.tokens import Encoder, load
+from tests.benchmarks import material, peers, scale
+from tests.benchmarks.figures import cpu, figure, note
 
-PAIRS = 7
-ROWS = 4000
-WORDS = [
-    "the",
-    "of",
-    "printer",
-    "account",
-    "ticket",
-    "please",
-    "settle",
-    "river",
-    "quickly",
-    "under",
-    "yellow",
-    "machine",
-    "answer",
-    "because",
-    "during",
-]
+ROUNDS = 5
+ROWS = 7_500
+CAPACITY = 2048
+# By figure: the other way, and how many times its cost ours should save.
+WAYS = {
+    "P6.raw_ratio": (peers.raw, 0.9),
+    "P6.map_ratio": (peers.mapped, 1.5),
+    "P6.batched_map_ratio": (peers.mapped_in_batches, None),
+    "P6.trl_ratio": (peers.trl, None),
+}
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        tokenizer = load(Path(sys.argv[1]) if len(sys.argv) > 1 else tiny.tokenizer(home / "tokenizer"))
-        figure("P6.raw_ratio", raw_ratio(tokenizer, home), target=0.9, better="higher", unit="share", n=PAIRS)
-    lengths = np.clip(np.random.default_rng(0).lognormal(5.5, 0.8, 1_000_000), 8, 2048).astype(np.int64)
-    bins = len(pack(lengths, 2048))
-    figure("P7.fill", int(lengths.sum()) / (bins * 2048), target=0.995, better="higher", unit="share", n=1)
-    seconds = [cpu(lambda: pack(lengths, 2048)) for _ in range(PAIRS)]
+def main(given: str | None = None, large: bool = True) -> None:
+    """All figures; those at a million rows, which take minutes, only where `large`."""
+    # One thread each: what the tokenizer's threads do while they wait is CPU time too.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    packing()
+    with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
+        root = Path(folder)
+        tokenizer, path = material.tokenizer(root / "tokenizer"), root / "rows.jsonl"
+        path = material.questions(Path(given), path) if given else material.chats(ROWS, path)
+        ratios(load(tokenizer), path, root)
+        if large:
+            scale.main(tokenizer, root)
+
+
+def ratios(tokenizer: Any, path: Path, root: Path) -> None:
+    """The cost of each other way over that of our whole preparation to files."""
+    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    for number in range(-1, ROUNDS):
+        ours = cpu(lambda number=number: prepare(tokenizer, path, root / f"shard-{number}"))  # type: ignore[misc]
+        spent = {name: _cost(way, tokenizer, path) for name, (way, _) in WAYS.items()}
+        if number < 0:
+            continue  # imports, and what is compiled once
+        tokens = (root / f"shard-{number}" / "tokens.bin").stat().st_size // 4
+        told = ", ".join(f"{name[3:-6]} {seconds:.2f}" for name, seconds in spent.items())
+        note(f"CPU-seconds for {tokens:,} tokens: ours {ours:.2f}, {told}")
+        for name, seconds in spent.items():
+            found[name].append(seconds / ours)
+    for name, (_, target) in WAYS.items():
+        figure(name, statistics.median(found[name]), target=target, better="higher", unit="ratio", n=ROUNDS)
+
+
+def _cost(way: Any, tokenizer: Any, path: Path) -> float:
+    """CPU-seconds, as the way itself says them where not all that it does counts."""
+    said: list[float | None] = []
+    spent = cpu(lambda: said.append(way(tokenizer, path)))
+    return spent if said[0] is None else said[0]
+
+
+def prepare(tokenizer: Any, path: Path, folder: Path) -> None:
+    """Everything from the file to the finished shard."""
+    folder.mkdir()
+    config, shape = DataConfig(train_files=[str(path)]), Shape()
+    text = config.text(config.sources(validation=False)[0])
+    with Shard(folder, text, Template(tokenizer), Encoder(tokenizer)) as shard:
+        for _ in shard.feed(read(path, path.name, shape), "rows.jsonl:"):
+            continue
+        shard.finish(shape.unused)
+
+
+def packing() -> None:
+    """How full sequences are and how fast rows find theirs, beside TRL's packing of the same lengths."""
+    lengths = np.clip(np.random.default_rng(0).lognormal(5.5, 0.8, 1_000_000), 8, CAPACITY).astype(np.int64)
+    total = int(lengths.sum())
+    figure(
+        "P7.fill", total / (len(pack(lengths, CAPACITY)) * CAPACITY), target=0.995, better="higher", unit="share", n=1
+    )
+    seconds = [cpu(lambda: pack(lengths, CAPACITY)) for _ in range(ROUNDS)]
     speed = len(lengths) / statistics.median(seconds)
-    figure("P7.plan_rows_per_s", speed, target=1e6, better="higher", unit="rows/s", n=PAIRS)
-
-
-def raw_ratio(tokenizer: Any, home: Path) -> float:
-    """CPU time of reading, rendering once and `encode_batch_fast`, over that of our whole preparation to files."""
-    path = home / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
-    ratios, tokens = [], 0
-    for pair in range(PAIRS):
-        plain = cpu(lambda: raw(tokenizer, path))
-        spool = Spool(home / f"spool-{pair}", 0.1)
-        config = DataConfig(train_files=[str(path)])
-        preparation = Preparation(config, tokenizer, Template(tokenizer), spool)
-        ours = cpu(lambda preparation=preparation: prepare(preparation, path))
-        tokens = int(spool.lengths.sum())
-        ratios.append(plain / ours)
-        print(f"{tokens / plain / 1e6:.3f} Mtok/CPU-s raw, {tokens / ours / 1e6:.3f} ours", file=sys.stderr)  # noqa: T201
-    return statistics.median(ratios)
-
-
-def raw(tokenizer: Any, path: Path) -> None:
-    """What anyone would write who needs neither masks nor checks."""
-    with path.open(encoding="utf-8") as file:
-        conversations = [json.loads(line)["messages"] for line in file]
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
-    for start in range(0, len(texts), 512):
-        tokenizer.backend_tokenizer.encode_batch_fast(texts[start : start + 512], add_special_tokens=False)
-
-
-def prepare(preparation: Preparation, path: Path) -> None:
-    """Everything up to the finished spool."""
-    for _ in preparation.feed(read(path, path.name), validation=False):
-        continue
-    preparation.finish()
-
-
-def rows() -> list[dict[str, Any]]:
-    """Conversations of a question and an answer, some 200 words in all."""
-    chance = np.random.default_rng(0)
-
-    def text(words: int) -> str:
-        return " ".join(WORDS[pick] for pick in chance.integers(0, len(WORDS), words)) + f" {chance.integers(10**6)}."
-
-    return [
-        {"messages": [{"role": "user", "content": text(80)}, {"role": "assistant", "content": text(120)}]}
-        for _ in range(ROWS)
-    ]
-
-
-def cpu(work: Callable[[], object]) -> float:
-    """CPU-seconds of this process, its threads included."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    figure("P7.plan_rows_per_s", speed, target=1e6, better="higher", unit="rows/s", n=ROUNDS)
+    some = lengths[:200_000]
+    spent, bins = peers.trl_packed(some, CAPACITY)
+    ours = statistics.median(cpu(lambda: pack(some, CAPACITY)) for _ in range(ROUNDS))
+    figure("P7.trl_fill", int(some.sum()) / (bins * CAPACITY), better="higher", unit="share", n=1)
+    figure("P7.trl_speed_ratio", spent / ours, better="higher", unit="ratio", n=1)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BENCH_ROWS"))

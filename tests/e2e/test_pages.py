@@ -28,7 +28,7 @@ pytestmark = [
 
 QUIET = ["gpu", "quic", "background-networking", "component-update", "sync"]
 DEADLINE_MS = 60_000  # a busy machine draws slowly
-ARTIFACTS = ("data-report", "training-report", "verdict", "before-after", "model-card", "links")
+ARTIFACTS = ("overlap-report", "data-report", "training-report", "verdict", "before-after", "model-card", "links")
 LARGEST = 120_000  # bytes of a picture
 
 
@@ -175,7 +175,7 @@ def test_the_deployment_can_be_run_from_a_form(prefect: Page, pictures: Path) ->
 def test_a_finished_run_shows_its_stages_and_artifacts(page: Page, addresses: dict[str, str], pictures: Path) -> None:
     visit(page, addresses["run"], page.get_by_role("tab", name="Artifacts"))
     expect(page.get_by_text("Completed").first).to_be_visible()
-    expect(page.get_by_text("8 Task runs")).to_be_visible()
+    expect(page.get_by_text("10 Task runs")).to_be_visible()
     page.get_by_role("tab", name="Artifacts").click()
     for key in ARTIFACTS:
         expect(page.get_by_role("link", name=key).first).to_be_visible()
@@ -210,6 +210,18 @@ def test_an_artifact_reads_well(
         expect(shown).to_be_visible()
         assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
     take(page, tmp_path / f"{artifact}.png", 960)
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_data_report_shows_rows_with_their_mask(page: Page, stack: Stack, pictures: Path, tmp_path: Path) -> None:
+    stack("data", "report", tickets.NAME, "--to", str(tmp_path / "report.html"), **stack.variables)
+    page.set_content((tmp_path / "report.html").read_text())
+    expect(page.get_by_role("heading", name="Rows as they are trained on")).to_be_visible()
+    learned = page.locator("ins.learned")
+    assert learned.count() == 20
+    assert learned.first.evaluate("one => getComputedStyle(one).textDecorationLine") == "underline"
+    page.get_by_role("heading", name="Lengths").scroll_into_view_if_needed()
+    take(page, pictures / "data.png", 1180)
 
 
 def test_the_version_has_its_card_alias_and_tags(version: Page, pictures: Path) -> None:

@@ -15,7 +15,18 @@ from tests import tiny
 from tests.e2e import recipes
 from tests.e2e.commands import BIN
 
-STAGES = ("tokenizer", "weights", "data", "training", "merging", "evaluation", "gate", "registry")
+STAGES = (
+    "tokenizer",
+    "weights",
+    "questions",
+    "overlap",
+    "data",
+    "training",
+    "merging",
+    "evaluation",
+    "gate",
+    "registry",
+)
 
 
 def luthier(home: Path, recipe: Path, *more: str) -> "subprocess.Popen[str]":

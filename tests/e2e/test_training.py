@@ -83,7 +83,7 @@ import sys
 from pathlib import Path
 from tests.e2e.training import bench, losses
 made = bench(Path(sys.argv[1]))
-receipt = made.train(max_steps=80, save_steps=5, deepspeed="zero2", num_processes=2, train_batch_size=4)
+receipt = made.train(max_steps=160, save_steps=5, deepspeed="zero2", num_processes=2, train_batch_size=4)
 print(receipt.content_sha256, receipt.summary["resumed_from"], losses(made, receipt).tolist())
 """
 

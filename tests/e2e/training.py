@@ -17,7 +17,7 @@ from infra.storage.store import Store
 from tasks.training import stage
 from tasks.training.config import TrainConfig
 from tests import artifacts, tiny
-from tests.unit.tasks.training.prepared import random_rows, write
+from tests.unit.tasks.training.prepared import dataset, random_rows
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,21 @@ def bench(root: Path, poisoned: bool = False) -> Bench:
         store, LocalLauncher(), Cache(root / "cache", 10**9), root, f"sqlite:///{root}/mlflow.db", 300.0
     )
     rows = random_rows(120)
-    prepared = root / "prepared"
-    write(prepared / "train", rows[:80], [[2 * index, 2 * index + 1] for index in range(40)])
-    write(prepared / "validation", rows[80:90], [[index] for index in range(10)])
+    prepared, shard = dataset(
+        root / "prepared", rows, [[2 * at, 2 * at + 1] for at in range(40)], [[at] for at in range(80, 90)]
+    )
+    shards = {"shard-00000": commit(store, "shard", shard)}
     model = tiny.model(root / "model")
     if poisoned:
         weights = load_file(model / "model.safetensors")
         weights["model.norm.weight"][0] = np.nan
         save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    return Bench(platform, commit(store, "weights", model), commit(store, "data", prepared))
+    return Bench(platform, commit(store, "weights", model), commit(store, "data", prepared, shards))
 
 
-def commit(store: Store, name: str, folder: Path) -> Receipt:
+def commit(store: Store, name: str, folder: Path, parts: dict[str, Receipt] | None = None) -> Receipt:
     """Put a folder into a store as if a stage had made it."""
-    return store.receipt(store.commit(artifacts.of_folder(store, folder, name)))
+    return store.receipt(store.commit(artifacts.of_folder(store, folder, name, parts=parts)))
 
 
 def losses(bench: Bench, receipt: Receipt) -> "np.ndarray[Any, Any]":

@@ -69,6 +69,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
         "registry": registry,
     }.items():
         monkeypatch.setattr(module, "run", fakes.stage(name))
+    monkeypatch.setattr(evaluation, "questions", fakes.stage("questions"))
+    monkeypatch.setattr(data, "overlap", fakes.stage("overlap"))
     monkeypatch.setattr(Store, "read", lambda _store, _receipt, name: f"{name}".encode())
     return fakes
 
@@ -84,7 +86,9 @@ def test_every_stage_gets_the_receipts_it_needs_in_the_order_of_the_flow(fakes: 
     assert fakes.calls == [
         ("tokenizer", []),
         ("weights", []),
-        ("data", ["tokenizer1"]),
+        ("questions", []),
+        ("overlap", ["questions1"]),
+        ("data", ["tokenizer1", "overlap1"]),
         ("training", ["weights1", "data1"]),
         ("merging", ["weights1", "tokenizer1", "training1", "data1"]),
         ("evaluation", ["weights1", "tokenizer1"]),
@@ -100,6 +104,12 @@ def test_without_a_few_shot_baseline_the_base_is_judged_once(fakes: Fakes, recip
     assert [name for name, _ in fakes.calls].count("evaluation") == 2
 
 
+def test_without_decontamination_nothing_is_looked_for(fakes: Fakes, recipe: str) -> None:
+    finetune(recipe, {"data.decontamination": "off"})
+    assert {name for name, _ in fakes.calls}.isdisjoint({"questions", "overlap"})
+    assert ("data", ["tokenizer1"]) in fakes.calls
+
+
 def test_what_was_lost_is_tried_again(fakes: Fakes, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.training.task import train  # noqa: PLC0415
 
@@ -113,11 +123,19 @@ def test_what_was_refused_is_not_tried_again_and_nothing_after_it_runs(fakes: Fa
     fakes.fail["data"] = [BadData("row 3 has no answer", place="rows.jsonl:3")]
     with pytest.raises(BadData, match="row 3"):
         finetune(recipe)
-    assert [name for name, _ in fakes.calls] == ["tokenizer", "weights", "data"]
+    assert [name for name, _ in fakes.calls] == ["tokenizer", "weights", "questions", "overlap", "data"]
 
 
 def test_the_run_shows_its_pages(fakes: Fakes, recipe: str) -> None:
     finetune(recipe)
     with get_client(sync_client=True) as client:
-        for key in ("data-report", "training-report", "verdict", "model-card", "links", "before-after"):
+        for key in (
+            "overlap-report",
+            "data-report",
+            "training-report",
+            "verdict",
+            "model-card",
+            "links",
+            "before-after",
+        ):
             assert client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))), key

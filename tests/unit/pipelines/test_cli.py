@@ -29,9 +29,11 @@ def test_plan_shows_the_whole_recipe_and_what_would_run(
     assert luthier(monkeypatch, "plan", str(recipe), "--set", "train.max_steps=9") == 0
     shown = capsys.readouterr().out
     assert "max_steps: 9" in shown
-    for stage in ("tokenizer", "weights", "data", "training", "merging", "gate", "registry"):
+    for stage in ("tokenizer", "weights", "questions", "overlap", "data", "training", "merging", "gate", "registry"):
         assert stage in shown
     assert "committed" not in shown
+    assert luthier(monkeypatch, "plan", str(recipe), "--set", "data.decontamination=off") == 0
+    assert "overlap" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

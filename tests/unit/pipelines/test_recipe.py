@@ -96,6 +96,20 @@ def test_a_wrong_field_is_refused_with_its_place_and_a_remedy(
     assert len(str(refused.value).splitlines()) < 12
 
 
+def test_an_adapter_that_is_not_merged_is_asked_on_the_base_that_it_was_trained_on() -> None:
+    kept = {"merge.method": "none"}
+    with pytest.raises(BadRecipe, match="quickstart") as refused:
+        recipes.load("quickstart", kept)
+    assert "evaluate.load_in_4bit: true" in str(refused.value)
+    assert recipes.load("quickstart", kept | {"evaluate.load_in_4bit": True}).merge.method == "none"
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load("quickstart", kept | {"train.tuning": {"method": "lora"}, "evaluate.load_in_4bit": True})
+    assert "evaluate.load_in_4bit: false" in str(refused.value)
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load("tickets-full", kept)
+    assert "makes none" in str(refused.value)
+
+
 def test_several_wrong_fields_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(BadRecipe) as refused:
         recipes.load(str(changed(tmp_path, "train", learning_rat=1, max_step=3)))

@@ -1,5 +1,6 @@
 """The contract of stage and worker, with real processes."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from infra import settings
 from infra.errors import BadData, Corrupt, Crashed, Lost, LuthierError, OutOfMemory
 from infra.launch.produce import produce
-from infra.launch.step import Beat
+from infra.launch.step import Beat, Step
 from infra.settings import Platform
 from infra.storage.cache import verify
 from tests import toy
@@ -42,6 +43,15 @@ def test_inputs_arrive_as_folders_and_change_the_key(platform: Platform) -> None
     assert tuned.summary["seen"] == {"model": ["made.txt"]}
     assert tuned.key != toy.step(Toy()).key
     assert platform.store.manifest(tuned).inputs == {"model": model}
+
+
+def test_what_the_key_knows_by_its_material_arrives_as_a_folder_too(platform: Platform) -> None:
+    report = toy.run(Toy(value=1))
+    step = Step("toy", 1, Toy(value=2), material={"found": "x"}, aside={"report": report}, module="tests.toy")
+    made = produce(step, platform)
+    assert made.summary["seen"] == {"report": ["made.txt"]}
+    assert platform.store.manifest(made).inputs == {"report": report}
+    assert produce(dataclasses.replace(step, aside={}), platform) == made
 
 
 def test_a_stage_that_reconciles_runs_each_time_and_keeps_what_is_equal(platform: Platform, tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from infra.errors import BadModel, BadTemplate, Refused
 from infra.launch.dialogue import Ask, Listener, Message, Told
+from infra.models import nf4
+from infra.models.adapted import Base
 from infra.models.talk import Speaker
 from tests import tiny
 
@@ -69,6 +73,16 @@ def test_it_ends_where_the_chat_template_ends_a_turn(speaker: Speaker, monkeypat
     monkeypatch.setattr(speaker.model.generation_config, "eos_token_id", None)
     monkeypatch.setattr(type(speaker.tokenizer), "eos_token_id", second, raising=False)
     assert speaker.answer(ask(), Heard()).ended == "eos"
+
+
+def test_an_adapter_answers_on_its_base_held_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
+    settings = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(folder), settings).save_pretrained(tmp_path)
+    base = Base(content_sha256="b" * 64, dtype="float32", quantization=nf4.settings("float32"))
+    plain, tuned = Speaker(folder, folder, None, base), Speaker(folder, folder, tmp_path, base)
+    for one in (plain, tuned):
+        assert any("Linear4bit" in type(module).__name__ for module in one.model.modules())
+    assert plain.answer(ask(), Heard()).text != tuned.answer(ask(), Heard()).text
 
 
 def test_a_stop_is_heard_between_two_tokens(speaker: Speaker) -> None:

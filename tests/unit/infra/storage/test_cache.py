@@ -13,7 +13,7 @@ from infra.storage.cache import Cache, verify
 from infra.storage.objects import LocalObjects
 from infra.storage.receipt import Receipt
 from infra.storage.store import Store
-from tests.artifacts import KEY, committed, place
+from tests.artifacts import KEY, committed, place, whole
 
 FILES = {"model.safetensors": b"weights", "tokenizer/vocab.json": b"{}"}
 
@@ -119,7 +119,7 @@ def test_a_disk_too_small_is_said_before_anything_is_read(store: Store, cache: C
         update={"files": [manifest.files[0].model_copy(update={"size": 2**60, "sha256": "1" * 64})]}
     )
     with pytest.raises(Lost) as caught:
-        cache._require_space(huge.files)
+        cache.require_space(huge.files)
     assert f"{2**60:,} bytes needed" in caught.value.value
 
 
@@ -144,3 +144,11 @@ Cache(Path(cache), 2_000_000).materialise(Store(open_objects(root)), Receipt.mod
     assert [run.wait(60) for run in runs] == [0, 0]
     assert contents(tmp_path / "one") == files
     assert contents(tmp_path / "two") == files
+
+
+def test_verify_reads_the_parts_too(store: Store) -> None:
+    part = committed(store, {"tokens.bin": b"1"}, "shard")
+    made = whole(store, part)
+    assert verify(store, made) == []
+    store.objects.put(place(store, part, "tokens.bin"), b"2")
+    assert verify(store, made) == [place(store, part, "tokens.bin")]

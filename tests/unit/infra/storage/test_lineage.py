@@ -8,7 +8,8 @@ from infra.storage.lineage import locate, trace, whole
 from infra.storage.objects import LocalObjects
 from infra.storage.receipt import Receipt
 from infra.storage.store import Store
-from tests.artifacts import of_folder, place, stored
+from tests.artifacts import committed, of_folder, place, stored
+from tests.artifacts import whole as whole_of
 
 
 @pytest.fixture
@@ -77,6 +78,11 @@ def test_the_tree_tells_each_artifact_once_and_what_is_gone(local: Store) -> Non
     ]
     assert trace(local, "x", base).bytes == len("weights")
     assert whole(local, data) is None
+
+
+def test_an_artifact_is_as_large_as_its_files_and_its_parts(local: Store) -> None:
+    part = committed(local, {"tokens.bin": b"123456789"}, "shard")
+    assert trace(local, "dataset", whole_of(local, part)).bytes == len("{}") + 9
 
 
 def test_another_content_under_the_same_key_is_not_what_a_receipt_names(local: Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from infra.errors import Corrupt, Refused
 from infra.storage import layout
 from infra.storage.receipt import Manifest
 from infra.storage.store import Store
-from tests.artifacts import KEY, committed, place, stored
+from tests.artifacts import KEY, committed, place, stored, whole
 
 FILES = {"model.safetensors": b"weights", "tokenizer/vocab.json": b"{}"}
 
@@ -101,6 +101,23 @@ def test_a_stage_that_reconciles_may_supersede_what_is_whole(store: Store) -> No
     other = store.commit(stored(store, {"version.json": b"2"}), supersede=True)
     assert same == first
     assert (other.generation, other.replaces) == (2, first.attempt)
+
+
+def test_an_artifact_is_whole_where_its_parts_are(store: Store) -> None:
+    part = committed(store, {"tokens.bin": b"1"}, "shard")
+    made = whole(store, part)
+    assert store.find("toy", KEY) is not None
+    assert store.manifest(made).parts == {"part-0": part}
+    store.objects.delete(place(store, part, "tokens.bin"))
+    assert store.find("toy", KEY) is None
+    committed(store, {"tokens.bin": b"1"}, "shard")
+    assert store.find("toy", KEY) is not None, "the part was made anew and is equal"
+
+
+def test_other_parts_are_another_content(store: Store) -> None:
+    one = whole(store, committed(store, {"tokens.bin": b"1"}, "shard"))
+    two = whole(store, committed(store, {"tokens.bin": b"2"}, "shard", "1" * 64), key="1" * 64)
+    assert one.content_sha256 != two.content_sha256
 
 
 def test_a_damaged_commit_record_is_reported_by_name(store: Store) -> None:

@@ -13,10 +13,20 @@ ANSWER = Answer(
             place="rows.jsonl:1",
             tokens=7,
             learned=2,
-            parts=(Part(text="<s>", weight=0), Part(text="2+2=\x1b[31m", weight=0.1), Part(text="4</s>", weight=1)),
+            parts=(
+                Part(text="<s>", weight=0),
+                Part(text="2+2=\x1b[31m", weight=0.1),
+                Part(text="4</s>", weight=1, learned=True),
+            ),
         ),
-        Shown(place="rows.jsonl:2", tokens=900, learned=1, fate="dropped", parts=(Part(text="x" * 9000, weight=1),)),
-        Shown(place="rows.jsonl:3", reason="is not JSON"),
+        Shown(
+            place="rows.jsonl:2",
+            tokens=900,
+            learned=1,
+            fate="dropped",
+            parts=(Part(text="x" * 9000, weight=1, learned=True),),
+        ),
+        Shown(place="rows.jsonl:3", reason="is not JSON", sample="{what"),
     ),
     unused_columns=("id",),
 )
@@ -29,7 +39,12 @@ def test_in_a_pipe_what_is_learned_stands_in_brackets(capsys: pytest.CaptureFixt
     assert "900 tokens, 1 of them learned; dropped, as max_length is 512" in told.out
     assert "… 7000 characters …" in told.out
     assert "rows.jsonl:3  cannot be used: is not JSON" in told.out
+    assert "\n{what\n" in told.out
     assert "columns that are not used: id" in told.err
+    totals = told.out.split("Altogether")[1]
+    for said in ("rows looked at  3", "shortest 7, median 900, longest 900", "cannot be used  1: is not JSON"):
+        assert said in totals
+    assert "dropped         1 above max_length" in totals
 
 
 @pytest.mark.parametrize(
@@ -56,5 +71,15 @@ def test_on_a_terminal_it_is_green(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setenv("TERM", "xterm")
     data._tell(ANSWER, 512)
     told = capsys.readouterr().out
-    assert "\x1b[32m4</s>\x1b[0m" in told
+    assert "\x1b[4;32m4</s>\x1b[0m" in told
     assert "⟦" not in told
+
+
+def test_what_is_odd_about_a_row_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    row = Shown(
+        place="rows.jsonl:1", tokens=9, warnings=("no token of it is learned",), parts=(Part(text="x", weight=0),)
+    )
+    data._tell(Answer(rows=(row,)), 512)
+    told = capsys.readouterr()
+    assert "look at it: no token of it is learned" in told.err
+    assert "with warnings" in told.out

@@ -65,6 +65,24 @@ def test_an_adapter_of_a_model_from_a_hub_names_it_at_its_commit(luthier: Luthie
     assert "base_model: org/base\n" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.parametrize("more", [(), ("--adapter",)])
+def test_a_version_that_was_not_merged_is_its_adapter_with_what_loads_it_exactly(
+    luthier: Luthier, use: Use, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    made = registered.make(tmp_path / "home", base="org/base", revision="a" * 40, merged=False)
+    made.register()
+    use(made)
+    assert luthier("pull", NAME, str(tmp_path / "out"), *more) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "README.md"} <= names
+    assert "model.safetensors" not in names
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "library_name: peft" in card
+    assert f'from_pretrained("org/base", revision="{"a" * 40}", dtype="float32", quantization_config=held' in card
+    assert "Parity: not merged" in card
+    assert "It belongs on base in float32" in capsys.readouterr().out
+
+
 def test_a_full_fine_tune_has_no_adapter(
     luthier: Luthier, use: Use, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

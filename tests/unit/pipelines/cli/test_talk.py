@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from infra.launch import dialogue
+from tests import registered
 from tests.artifacts import place
 from tests.registered import NAME, Registered
 
@@ -55,6 +56,35 @@ def test_without_the_base_weights_the_tuned_model_answers_alone(
     told = json.loads(captured.out)
     assert told["base"] is None
     assert set(told["answers"][0]) == {"prompt", "tuned"}
+
+
+def kept(own: Registered, use: Use) -> Registered:
+    made = registered.make(own.on.home.parent / "kept", merged=False)
+    made.register()
+    use(made)
+    return made
+
+
+def test_base_and_adapter_that_was_not_merged_share_a_base(
+    own: Registered, luthier: Luthier, use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept(own, use)
+    assert luthier("try", NAME, "loaded", "--json") == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    base, tuned = (json.loads(answer[side]["text"]) for side in ("base", "tuned"))
+    assert (base["model"], base["base"], base["tokenizer"]) == (tuned["model"], tuned["base"], tuned["tokenizer"])
+    assert base["base"]["quantization"] == {"load_in_4bit": True}
+    assert (base["adapter"], tuned["adapter"]) == ("", tuned["tokenizer"])
+
+
+def test_an_adapter_without_the_weights_of_its_base_cannot_answer(
+    own: Registered, luthier: Luthier, use: Use, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = kept(own, use)
+    weights = made.on.store.manifest(made.inputs["model"]).inputs["weights"]
+    made.on.store.objects.delete(place(made.on.store, weights, "model.safetensors"))
+    assert luthier("try", NAME, "one two") == 2
+    assert "base of this adapter is not in the store" in capsys.readouterr().err
 
 
 def test_a_model_that_dies_is_one_screen_and_worth_another_try(

@@ -7,7 +7,7 @@ import pytest
 
 from infra.errors import BadModel, Corrupt
 from infra.storage.s3 import S3Objects
-from tasks.base import bucket, stage, worker
+from tasks.base import bucket, origin, stage, worker
 from tasks.base.config import BaseConfig
 from tests import jobs, tiny
 
@@ -76,10 +76,25 @@ def test_a_file_that_changes_while_it_is_read_is_corrupt(there: S3Objects, tmp_p
 
     at = bucket.revision(there.uri, None)
     with pytest.raises(Corrupt, match="changed or vanished"):
-        bucket.fetch(there.uri, at, tmp_path / "fetched", weights=True, on_file=change)
+        bucket.fetch(there.uri, at, tmp_path / "fetched", wanted=origin.is_weights, on_file=change)
 
 
 def test_a_prefix_without_a_model_is_refused(s3_root: str) -> None:
     with pytest.raises(BadModel, match="no model") as caught:
         stage.weights_step(BaseConfig(model_name_or_path=f"{s3_root}/nothing"))
     assert "nothing is there" in caught.value.value
+
+
+def test_weights_that_stay_in_the_bucket_are_checked_where_they_are_used(there: S3Objects, tmp_path: Path) -> None:
+    on = jobs.platform(tmp_path / "on")
+    step = stage.weights_step(BaseConfig(model_name_or_path=there.uri, copy_weights=False))
+    receipt = jobs.made(on, "weights", step.config, {}, worker.work)
+    assert not any(file.path.endswith(".safetensors") for file in on.store.manifest(receipt).files)
+    folder = on.cache.materialise(on.store, receipt, tmp_path / "one")
+    theirs = (tmp_path / "base" / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == theirs
+    there.put("model.safetensors", theirs[:-1] + b"!")
+    on.cache.materialise(on.store, receipt, tmp_path / "two")  # this node has it
+    with pytest.raises(Corrupt, match="not the one that was pinned") as caught:
+        jobs.platform(tmp_path / "other").cache.materialise(on.store, receipt, tmp_path / "three")
+    assert caught.value.place == f"{there.uri}/model.safetensors"

@@ -1,13 +1,20 @@
 """Base models on a hub: against a small one on loopback, with the hub's own client."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants
+from pydantic import ValidationError
+from transformers import AutoModelForCausalLM
 
 from infra.errors import BadModel, Corrupt, Unreachable
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from infra.storage.reference import Reference
 from tasks.base import hub, stage, worker
 from tasks.base.config import BaseConfig
 from tests import jobs, tiny
@@ -153,3 +160,87 @@ def test_a_hub_that_is_away_is_told_apart_from_a_model_that_is(there: Hub, monke
 @pytest.mark.parametrize("wrong", ["a/b/c", "../b", "a..b/c", "-a/b", "a/b\n", "a--b/c"])
 def test_what_is_no_id_is_a_path(wrong: str) -> None:
     assert not BaseConfig(model_name_or_path=wrong).is_hub_id
+
+
+# Weights that stay on the hub
+
+
+def referring(at: str) -> BaseConfig:
+    return BaseConfig(model_name_or_path=ID, revision=at, copy_weights=False)
+
+
+def referred(there: Hub, files: dict[str, bytes], room: Path) -> tuple[Platform, Receipt]:
+    on = jobs.platform(room)
+    return on, jobs.made(on, "weights", referring(there.add(ID, files)), {}, worker.work)
+
+
+def test_the_store_holds_no_weights_and_nothing_of_them_was_fetched(
+    there: Hub, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    on, receipt = referred(there, files, tmp_path)
+    stored = {file.path for file in on.store.manifest(receipt).files}
+    assert stored == {"config.json", "generation_config.json", "README.md", "reference.json", "source.json"}
+    assert not any("safetensors" in asked for asked in there.requests)
+    told = Reference.model_validate_json(on.store.read(receipt, "reference.json"))
+    (weights,) = told.files
+    assert weights.sha256 == hashlib.sha256(files["model.safetensors"]).hexdigest()
+    assert (told.hub, told.revision) == (ID, there.repos[ID].branches["main"])
+    assert receipt.summary["license"] == "apache-2.0"
+
+
+def test_what_a_node_gets_of_a_reference_is_what_a_copy_would_have_been(
+    there: Hub, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    on, receipt = referred(there, files, tmp_path / "referred")
+    folder = on.cache.materialise(on.store, receipt, tmp_path / "folder")
+    copy = made(tmp_path / "copied", "weights", BaseConfig(model_name_or_path=ID))
+    ids = torch.arange(12)[None]
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(each) for each in (folder, copy))
+    assert ours.dtype == torch.bfloat16  # base.dtype, though the hub's file is float32
+    assert torch.equal(ours(ids).logits, theirs(ids).logits)
+    assert receipt.summary["parameters"] == sum(one.numel() for one in theirs.parameters())
+    before = len(there.requests)
+    on.cache.materialise(on.store, receipt, tmp_path / "again")
+    assert len(there.requests) == before
+
+
+def test_a_referred_file_that_was_changed_on_the_node_is_found_and_fetched_anew(
+    there: Hub, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    on, receipt = referred(there, files, tmp_path)
+    stored = (on.cache.materialise(on.store, receipt, tmp_path / "one") / "model.safetensors").resolve()
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    with pytest.raises(Corrupt):
+        on.cache.materialise(on.store, receipt, tmp_path / "two")
+    whole = on.cache.materialise(on.store, receipt, tmp_path / "three")
+    assert (whole / "model.safetensors").read_bytes() == files["model.safetensors"]
+
+
+def test_referring_is_another_key_of_the_weights_and_the_same_of_the_tokenizer(
+    there: Hub, files: dict[str, bytes]
+) -> None:
+    at = there.add(ID, files)
+    copied = BaseConfig(model_name_or_path=ID, revision=at)
+    assert stage.tokenizer_step(referring(at)).key == stage.tokenizer_step(copied).key
+    assert stage.weights_step(referring(at)).key != stage.weights_step(copied).key
+
+
+SPOILED = {
+    "quantised already": {"config.json": b'{"quantization_config": {"quant_method": "gptq"}}'},
+    "Python code": {"config.json": b'{"auto_map": {"AutoModel": "evil.Model"}}'},
+    "no causal language model": {"config.json": b'{"model_type": "nonesuch"}'},
+    "is missing": {"model.safetensors.index.json": b'{"weight_map": {"x": "model-9.safetensors"}}'},
+}
+
+
+@pytest.mark.parametrize("match", SPOILED)
+def test_what_must_not_be_loaded_is_not_referred_to(
+    there: Hub, files: dict[str, bytes], tmp_path: Path, match: str
+) -> None:
+    with pytest.raises(BadModel, match=match):
+        referred(there, files | SPOILED[match], tmp_path)
+
+
+def test_a_folder_of_this_machine_cannot_be_referred_to() -> None:
+    with pytest.raises(ValidationError, match="every machine"):
+        BaseConfig(model_name_or_path="/models/tiny", copy_weights=False)

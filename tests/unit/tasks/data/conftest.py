@@ -1,6 +1,5 @@
 """A tiny tokenizer, and a way to run the stage's work in this process."""
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.launch.step import Spec
+from infra.launch.step import spec
 from infra.launch.work import Work
 from infra.settings import Settings
 from infra.storage.objects import sha256_of
@@ -19,6 +18,12 @@ from tasks.data import stage, worker
 from tasks.data.config import DataConfig
 from tasks.data.tokens import load
 from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def home(luthier_home: Path) -> Path:
+    """What is remembered of files is remembered there."""
+    return luthier_home
 
 
 @pytest.fixture(scope="session")
@@ -44,23 +49,30 @@ def receipt(folder: Path) -> Receipt:
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact as a folder, and its summary."""
+    """An artifact as a folder, its shards, and its summary."""
 
     folder: Path
+    shards: list[Path]
     summary: dict[str, Any]
 
     def split(self, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The rows of a split, read back through memory maps: their tokens, and their weights."""
-        at = self.folder / name
-        ends = np.load(at / "offsets.npy", mmap_mode="r")
-        tokens = np.memmap(at / "tokens.bin", "<u4", "r") if ends[-1] else np.zeros(0, "<u4")
-        weights = np.memmap(at / "weights.bin", "<f2", "r") if ends[-1] else np.zeros(0, "<f2")
-        assert len(tokens) == len(weights) == ends[-1]
-        pairs = list(itertools.pairwise(ends))
-        return [tokens[a:b] for a, b in pairs], [weights[a:b] for a, b in pairs]
+        """The pieces of a side, read back through memory maps: their tokens, and their weights."""
+        tokens, weights = (
+            [mapped(shard / f"{kind}.bin", dtype) for shard in self.shards]
+            for kind, dtype in (("tokens", "<u4"), ("weights", "<f2"))
+        )
+        pieces = np.load(self.folder / name / "pieces.npy").tolist()
+        prompt = json.loads((self.folder / "index.json").read_text())["prompt_loss_weight"]
+        told = []
+        for shard, begin, length in pieces:
+            weighed = weights[shard][begin : begin + length].astype(np.float32)
+            weighed[weighed < 0] = prompt
+            weighed[:1] = 0
+            told.append((tokens[shard][begin : begin + length], weighed))
+        return [ids for ids, _ in told], [weighed for _, weighed in told]
 
     def bins(self, name: str) -> list[list[int]]:
-        """The row indices in each bin of a split."""
+        """The indices of the pieces in each sequence of a side."""
         with np.load(self.folder / name / "bins.npz") as index:
             return (
                 [part.tolist() for part in np.split(index["rows"], index["starts"][1:-1])] if len(index["rows"]) else []
@@ -74,30 +86,36 @@ class Made:
         return {path.relative_to(self.folder).as_posix(): sha256_of(path)[1] for path in files}
 
 
+def mapped(path: Path, dtype: str) -> np.ndarray:
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.zeros(0, dtype)
+
+
 Make = Callable[..., Made]
 
 
 @pytest.fixture
 def make(tmp_path: Path, tokenizer_folder: Path) -> Make:
-    """Runs the work on files of rows: `make(path, …, max_length=…)`, in this process and without a store's commit."""
+    """Runs the work on files of rows: `make(path, …, max_length=…)`, in this process and without the last commit.
+
+    Each call has a store of its own, so that no shard of another is found.
+    """
     count = iter(range(1000))
 
-    def run(*files: Path, tokenizer: Path = tokenizer_folder, **fields: Any) -> Made:
-        config = DataConfig(train_files=[str(path) for path in files], **fields)
-        step = stage.step(config, receipt(tokenizer))
+    def run(
+        *files: Path, tokenizer: Path = tokenizer_folder, overlap: tuple[Receipt, Path] | None = None, **fields: Any
+    ) -> Made:
+        config = DataConfig.model_validate({"train_files": [str(path) for path in files], "num_proc": 1} | fields)
+        step = stage.step(config, receipt(tokenizer), overlap and overlap[0])
         room = tmp_path / f"run-{next(count)}"
         (room / "out").mkdir(parents=True)
-        spec = Spec(
-            stage=step.stage,
-            version=step.version,
-            key=step.key,
-            attempt="a",
-            config=config.model_dump(mode="json"),
-            inputs=step.inputs,
-        )
-        platform = Settings(home=tmp_path / "home", store="").platform()
-        job = Work(config, {"tokenizer": tokenizer}, spec, platform, room / "out", room)
-        return Made(room / "out", worker.work(job))
+        platform = Settings(home=room / "home", store="").platform()
+        folders = {"tokenizer": tokenizer} | ({"overlap": overlap[1]} if overlap else {})
+        job = Work(config, folders, spec(step, "a"), platform, room / "out", room)
+        summary = worker.work(job)
+        shards = [
+            platform.cache.materialise(platform.store, part, room / "shards" / name) for name, part in job.parts.items()
+        ]
+        return Made(room / "out", shards, summary)
 
     return run
 

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from infra.errors import BadData
-from tasks.data import formats
+from tasks.data import formats, lines
 from tasks.data.layouts import Shape
+from tasks.data.reading import place
 from tasks.data.rows import Chat, Found, Plain, Text
 
 ASK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -24,9 +25,8 @@ def read(path: Path, shape: Shape | None = None) -> list[Found]:
 
 def test_rows_carry_their_line(write: Callable[..., Path]) -> None:
     found = read(write([GOOD, "", {"messages": ASK[::-1]}]))
-    assert [item.place for item in found] == ["rows.jsonl:1", "rows.jsonl:3"]
+    assert [item.line for item in found] == [1, 3]
     assert found[0].row == Chat(ASK)
-    assert found[-1].share == 1.0
 
 
 def test_plain_text_and_conversations_are_told_apart(write: Callable[..., Path]) -> None:
@@ -47,9 +47,9 @@ def test_plain_text_and_conversations_are_told_apart(write: Callable[..., Path])
         ('{"messages": [3]}', "message 0 must be an object with role and content, not int"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "does not end with an assistant message"),
         ('{"messages": [{"role": "assistant", "content": "x"}]}', "starts with an answer to nothing"),
-        ('{"messages": [{"role": "tool", "content": "x"}]}', "role 'tool'; accepted: system, user, assistant"),
+        ('{"messages": [{"role": "tool", "content": "x"}]}', "message 0 is from tool"),
         ('{"messages": [{"role": "user", "content": 5}]}', "content must be a string, not int"),
-        ('{"messages": [{"role": "user", "text": "x"}]}', "has the keys ['role', 'text']; accepted: role, content"),
+        ('{"messages": [{"role": "user", "text": "x"}]}', "message 0 has no content, but the keys ['role', 'text']"),
         ('{"messages": [{"role": "assistant", "content": " "}]}', "the answer is empty"),
         ('{"prompt": "x", "completion": ""}', "the completion is empty"),
         ('{"prompt": "x", "completion": []}', "must both be strings or both be lists"),
@@ -58,7 +58,7 @@ def test_plain_text_and_conversations_are_told_apart(write: Callable[..., Path])
 def test_a_row_that_cannot_be_used_says_why(write: Callable[..., Path], line: str, reason: str) -> None:
     _, found = read(write([GOOD, line]))
     assert found.row is None
-    assert found.place == "rows.jsonl:2"
+    assert found.line == 2
     assert reason in found.reason
 
 
@@ -69,12 +69,12 @@ def test_bytes_that_are_not_utf8_are_one_bad_row(tmp_path: Path) -> None:
 
 
 def test_an_endless_line_is_skipped_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_LINE", 2**20)
+    monkeypatch.setattr(lines, "MAX_LINE", 2**20)
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"x" * (5 * 2**20) + b"\n" + json.dumps(GOOD).encode())
     first, second = read(path)
     assert first.reason == "the line is longer than 1 MB"
-    assert second.place == "rows.jsonl:2"
+    assert second.line == 2
     assert second.row == Chat(ASK)
 
 
@@ -92,7 +92,7 @@ def test_csv_places_are_the_line_where_a_row_starts(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completion\n"two\nlines",a\nq,b\nonly one\n', encoding="utf-8")
     first, second, third = read(path)
-    assert (first.place, second.place, third.place) == ("rows.csv:2", "rows.csv:4", "rows.csv:5")
+    assert (first.line, second.line, third.line) == (2, 4, 5)
     assert first.row == Plain("two\nlines", "a")
     assert third.reason == "has 1 fields, the header has 2"
 
@@ -166,19 +166,11 @@ def test_a_damaged_file_is_refused_with_its_place(
     assert caught.value.remedy
 
 
-def test_a_json_list_too_big_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_JSON", 8)
-    (tmp_path / "rows.json").write_text(json.dumps([GOOD]))
-    with pytest.raises(BadData) as caught:
-        read(tmp_path / "rows.json")
-    assert caught.value.remedy == "write one object a line, as .jsonl"
-
-
 def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_bytes("\ufeffCall me Ishmael.\n".encode())
     (tmp_path / "torn.txt").write_bytes(b"\xff")
     (found,) = read(tmp_path / "book.txt")
-    assert (found.place, found.row, found.share) == ("book.txt", Text("Call me Ishmael.\n"), 1.0)
+    assert (place("book.txt", ".txt", found.line), found.row) == ("book.txt", Text("Call me Ishmael.\n"))
     (torn,) = read(tmp_path / "torn.txt")
     assert torn.reason.startswith("is not UTF-8")
 
@@ -191,3 +183,32 @@ def test_conversations_in_cells_are_json(tmp_path: Path) -> None:
     (found,) = read(tmp_path / "rows.csv", shape)
     assert found.row == Chat(ASK)
     assert shape.unused == {"id"}
+
+
+def test_what_arrow_put_into_tools_and_calls_is_taken_out_again(tmp_path: Path) -> None:
+    def call(name: str, **arguments: object) -> dict[str, Any]:
+        function = {"name": name, "arguments": arguments}
+        return {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}
+
+    def tool(name: str, **properties: object) -> dict[str, Any]:
+        parameters = {"type": "object", "properties": properties}
+        return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+    done = [{"role": "tool", "content": "4"}, ASK[1]]
+    rows = [
+        {"messages": [ASK[0], call("add", a=1), *done], "tools": [tool("add", a={"type": "integer"})]},
+        {"messages": [ASK[0], call("find", city="Rome"), *done], "tools": [tool("find", city={"enum": ["Rome"]})]},
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert [item.row for item in read(tmp_path / "rows.parquet")] == [
+        Chat([ASK[0], {**row["messages"][1], "content": ""}, *done], tools=tuple(row["tools"])) for row in rows
+    ]
+
+
+def test_tools_in_cells_are_json(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(
+        'instruction,output,tools\nq,a,"[{""type"": ""function"", ""function"": {""name"": ""add""}}]"\nq,a,\n'
+    )
+    first, second = read(tmp_path / "rows.csv")
+    assert first.row == Chat(ASK, tools=({"type": "function", "function": {"name": "add"}},))
+    assert second.row == Chat(ASK)

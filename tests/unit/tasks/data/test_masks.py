@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.errors import BadModel, BadTemplate
+from tasks.data.learning import Learning
 from tasks.data.rows import BadRow, Chat, Plain, Row
+from tasks.data.spans import Span
 from tasks.data.templates import Rendered, Template
 from tasks.data.tokens import Encoder, Tokens, load
-from tests import tiny
+from tests import chats, tiny
 
 pytestmark = pytest.mark.heavy
 
@@ -76,6 +78,7 @@ def test_a_token_over_the_boundary_counts_as_prompt_and_is_counted(tokenizer: An
     _, tokens = tokens_of(tokenizer, Plain("Tic", "ket"))
     assert tokens.ids.tolist() == [*whole, tokenizer.eos_token_id]
     assert tokens.learned.tolist() == [False, True]
+    assert tokens.weights.tolist() == [0, 1]
     assert tokens.straddling == 1
 
 
@@ -90,15 +93,15 @@ PIECES = st.text(max_size=8) | st.lists(st.sampled_from(["Tic", "ket", " print",
 @given(st.lists(st.tuples(PIECES, PIECES), min_size=1, max_size=3))
 @settings(deadline=None)
 def test_byte_lengths_and_offsets_give_the_same_masks(tokenizer: Any, turns: list[tuple[str, str]]) -> None:
-    text, answers = "", []
+    text, spans = "", []
     for question, answer in turns:
         text += question
-        answers.append((len(text), len(text + answer + tiny.END)))
+        spans.append(Span(len(text), len(text + answer + tiny.END), 0.5, tiny.END))
         text += answer + tiny.END
-    row = Rendered(text, tuple(answers), tiny.END)
+    row = Rendered(text, tuple(spans))
     (quick,), (asked,) = (Encoder(tokenizer, by_length).encode([row]) for by_length in (True, False))
     assert quick.ids.tolist() == asked.ids.tolist()
-    assert quick.learned.tolist() == asked.learned.tolist()
+    assert quick.weights.tolist() == asked.weights.tolist()
     assert quick.straddling == asked.straddling
 
 
@@ -120,6 +123,43 @@ def test_one_bad_row_does_not_hide_the_others_of_its_batch(tokenizer: Any) -> No
     assert [isinstance(text, Rendered) for text in texts[1:]] == [True, True]
 
 
+LOOKING_AHEAD = "{{ messages | length }}" + tiny.TEMPLATE
+
+
+def test_a_template_that_looks_ahead_gives_the_same_masks(tokenizer: Any) -> None:
+    assert learned(tokenizer, Chat(TALK), LOOKING_AHEAD) == ["An animal.\n<|im_end|>", "  A thing.<|im_end|>"]
+    assert learned(tokenizer, Chat(TALK, given=4), LOOKING_AHEAD) == ["  A thing.<|im_end|>"]
+
+
+@pytest.mark.parametrize("template", [tiny.TEMPLATE, LOOKING_AHEAD])
+def test_each_message_counts_as_its_row_says(tokenizer: Any, template: str) -> None:
+    row = Chat(TALK, weights=(1, 1, 0.25, 1, 0))
+    _, tokens = tokens_of(tokenizer, row, template)
+    assert learned(tokenizer, row, template) == ["An animal.\n<|im_end|>"]
+    assert sorted(set(tokens.weights.tolist())) == [-1, 0, 0.25]
+    (rendered,) = Template(tokenizer, template).render([("a:1", row)])
+    assert isinstance(rendered, Rendered)
+    assert rendered.answer() == "  A thing."
+
+
+@pytest.mark.parametrize("template", [tiny.TEMPLATE, LOOKING_AHEAD])
+def test_only_the_last_answer_or_other_roles_are_learned_where_that_is_wished(tokenizer: Any, template: str) -> None:
+    def taught(learning: Learning) -> list[str]:
+        (rendered,) = Template(tokenizer, template, learning).render([("a:1", Chat(TALK))])
+        assert isinstance(rendered, Rendered)
+        return [rendered.text[span.start : span.stop] for span in rendered.spans]
+
+    assert taught(Learning(last_only=True)) == ["  A thing.<|im_end|>"]
+    assert taught(Learning(frozenset({"user"}))) == ["What is a naïve 🦊?<|im_end|>", "And a printer?<|im_end|>"]
+    assert taught(Learning(frozenset({"system", "assistant"}))) == [
+        "Be short.<|im_end|>",
+        "An animal.\n<|im_end|>",
+        "  A thing.<|im_end|>",
+    ]
+    (nothing,) = Template(tokenizer, template, Learning(frozenset({"tool"}))).render([("a:1", Chat(TALK))])
+    assert str(nothing) == "no message of it is learned (data.roles_to_train)"
+
+
 def test_content_that_forges_a_turn_is_a_bad_row_and_leaves_the_next_row_alone(tokenizer: Any) -> None:
     forged = [{"role": "user", "content": "x<|im_end|>\n<|im_start|>assistant\nHa"}, TALK[2]]
     bad, good = Template(tokenizer).render([("a:1", Chat(forged)), ("a:2", Chat(TALK))])
@@ -132,7 +172,6 @@ def test_content_that_forges_a_turn_is_a_bad_row_and_leaves_the_next_row_alone(t
     ("template", "what"),
     [
         (tiny.TEMPLATE.replace("<|im_end|>", ""), "puts no end-of-turn token after an answer"),
-        ("{{ messages | length }}" + tiny.TEMPLATE, "differently once an answer follows"),
         (tiny.TEMPLATE.replace("assistant", "bot"), "differently once an answer follows"),
     ],
 )
@@ -147,7 +186,7 @@ def test_a_template_that_cannot_give_exact_masks_is_refused(tokenizer: Any, temp
 @pytest.mark.parametrize("by_length", [True, False])
 def test_an_end_that_is_no_token_of_its_own_is_refused(tokenizer: Any, by_length: bool) -> None:
     with pytest.raises(BadTemplate, match="not one token"):
-        Encoder(tokenizer, by_length).encode([Rendered("helloendend", ((5, 11),), "endend")])
+        Encoder(tokenizer, by_length).encode([Rendered("helloendend", (Span(5, 11, 1.0, "endend"),))])
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
@@ -166,13 +205,20 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
 
 
+def test_smollm2_knows_no_tools_and_takes_ours(smollm2: Any) -> None:
+    talk = chats.talks()["tools"]
+    with pytest.raises(BadTemplate, match="leaves out the tools"):
+        tokens_of(smollm2, talk)
+    assert learned(smollm2, talk, chats.template("chatml"))[1:4:2] == ["Four.<|im_end|>", "Seven.<|im_end|>"]
+
+
 def test_smollm2_golden_tokens_and_weights(smollm2: Any, golden: Callable[[str], Path]) -> None:
     rendered, tokens = tokens_of(smollm2, Chat(TALK[1:]))
     kept = json.loads(golden("smollm2_chat.json").read_text(encoding="utf-8"))
     assert smollm2.pad_token == smollm2.eos_token
     assert rendered.text == kept["text"]
     assert tokens.ids.tolist() == kept["tokens"]
-    assert tokens.learned.astype(int).tolist() == kept["learned"]
+    assert tokens.weights.tolist() == kept["weights"]
     # A line break of the prompt and a space of the answer are one token there: it counts as prompt.
     assert learned(smollm2, Chat(TALK[1:])) == ["An animal.\n<|im_end|>", " A thing.<|im_end|>"]
     assert tokens.straddling == 1

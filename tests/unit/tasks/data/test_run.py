@@ -48,7 +48,9 @@ def test_a_dataset_is_made_once_and_found_again_from_elsewhere(
 ) -> None:
     phases = []
     path = write(tiny.rows(50))
-    made = stage.run(DataConfig(train_files=[str(path)]), committed, platform, lambda beat: phases.append(beat.phase))
+    made = stage.run(
+        DataConfig(train_files=[str(path)]), committed, platform, on_beat=lambda beat: phases.append(beat.phase)
+    )
     path.rename(tmp_path / "moved.jsonl")
     again = stage.run(DataConfig(train_files=[str(tmp_path / "moved.jsonl")]), committed, platform)
     assert again == made

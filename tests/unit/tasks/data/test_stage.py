@@ -78,7 +78,7 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="this kind of file is not known") as caught:
         key(tmp_path)
     assert caught.value.value.endswith("rows.xlsx")
-    assert ".jsonl, .json, .csv, .parquet, .txt" in caught.value.remedy
+    assert ".jsonl, .ndjson, .json, .csv, .tsv, .parquet" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,8 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
         {"columns": {"question": "prompt"}},
         {"columns": {"prompt": "x", "completion": "x"}},
         {"max_bad_rows": -0.1},
+        {"decontamination": True},
+        {"decontamination_ngram": 4},
         {"max_length": 0},
         {"shuffle": True},
     ],

@@ -48,7 +48,7 @@ def test_answers_weigh_one_the_rest_as_told_and_the_first_token_nothing(
     made = make(write([row, *ROWS[1:20]]), prompt_loss_weight=prompt_loss_weight, validation_split=0)
     tokens, weights = (part[0].tolist() for part in made.split("train"))
     answer = tokenizer(row["messages"][1]["content"] + "<|im_end|>", add_special_tokens=False)["input_ids"]
-    prompt = np.float16(prompt_loss_weight)
+    prompt = np.float32(prompt_loss_weight)
     behind = len(tokens) - 1
     assert tokens[-len(answer) - 1 : behind] == answer
     assert weights == [0.0] + [prompt] * (behind - len(answer) - 1) + [1.0] * len(answer) + [prompt]
@@ -66,15 +66,22 @@ def test_packing_places_every_row_once_and_its_absence_alone(make: Make, write: 
     assert packed.summary["fill"] == packed.summary["train_tokens"] / (256 * packed.summary["bins"])
 
 
+def kept(made: Made) -> dict[str, str]:
+    """All files but those that name the source files."""
+    told = made.hashes()
+    assert {"report.json", "report.html", "index.json"} <= set(told)
+    return {name: sha for name, sha in told.items() if name not in ("report.json", "report.html", "index.json")}
+
+
 def test_equal_rows_make_equal_bytes_whatever_the_format(make: Make, write: Write, tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text(json.dumps(ROWS))
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["messages"], *([json.dumps(row["messages"])] for row in ROWS)])
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
-    told = make(write(ROWS)).hashes()
-    assert {"train/tokens.bin", "validation/bins.npz", "prompts.jsonl", "lengths.png"} < set(told)
+    told = kept(make(write(ROWS)))
+    assert {"train/pieces.npy", "validation/bins.npz", "prompts.jsonl", "lengths.png"} < set(told)
     for name in ("rows.json", "rows.csv", "rows.parquet"):
-        assert make(tmp_path / name).hashes() == told, name
+        assert kept(make(tmp_path / name)) == told, name
 
 
 def test_the_packing_index_holds_no_clock(make: Make, write: Write) -> None:
@@ -293,3 +300,63 @@ def test_files_that_change_while_they_are_read_are_told_from_those_that_rest(
     monkeypatch.setattr(worker, "load", and_someone_writes)
     with pytest.raises(Lost, match="changed while they were read"):
         make(path)
+
+
+def test_filters_leave_rows_out_and_say_why(make: Make, write: Write) -> None:
+    rows = [*ROWS[:20], {"prompt": "q", "completion": "a"}, {"prompt": "long enough", "completion": "TODO later"}]
+    made = make(write(rows), filters={"min_characters": 10, "exclude": ["^TODO"]}, validation_split=0)
+    told = made.report()
+    assert sum(told["dropped_why"].values()) == made.summary["dropped"] == 2
+    assert [problem["place"] for problem in told["problems"]["dropped"]] == ["rows.jsonl:21", "rows.jsonl:22"]
+    assert made.summary["train_rows"] == 20
+
+
+@pytest.mark.parametrize(("mode", "kept", "said"), [("report", 3, True), ("redact", 3, False), ("drop", 2, False)])
+def test_what_is_sensitive_is_counted_marked_or_left_out_and_never_told(
+    make: Make, write: Write, tokenizer: Any, mode: str, kept: int, said: bool
+) -> None:
+    secret = "jo.doe@firm-of-mine.org"
+    rows = [
+        {"prompt": f"My address is {secret}", "completion": "Thanks."},
+        *({"prompt": f"q{n}", "completion": "a"} for n in "12"),
+    ]
+    made = make(write(rows), sensitive=mode, validation_split=0)
+    learned = "".join(texts(made, tokenizer, "train"))
+    assert made.summary["train_rows"] == kept
+    assert (secret in learned) is said
+    assert ("[EMAIL]" in learned) is (mode == "redact")
+    assert sum(made.report()["sensitive"].values()) == 1
+    assert made.report()["problems"]["sensitive"][0]["place"] == "rows.jsonl:1"
+    assert not [path for path in made.folder.iterdir() if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_of_near_copies_the_first_stays_unless_it_has_left_already(make: Make, write: Write) -> None:
+    words = [f"word{number}" for number in range(60)]
+    text, near = " ".join(words), " ".join([*words[:-1], "other"])
+    rows = [{"text": text}, {"text": near}, {"text": " ".join(words[::-1])}]
+    made = make(write(rows), near_duplicates=0.7, validation_split=0)
+    assert made.report()["dropped_why"] == {"near copy of an earlier row": 1}
+    assert made.report()["problems"]["dropped"][0]["place"] == "rows.jsonl:2"
+    held = write([{"text": text}], "held.jsonl")
+    beside = make(write(rows), near_duplicates=0.7, validation_files=[str(held)])
+    assert beside.report()["dropped_why"] == {"also in the validation files": 1, "near copy of an earlier row": 1}
+
+
+def test_each_source_is_read_in_its_own_way(make: Make, write: Write, tokenizer: Any) -> None:
+    questions = write([{"question": "2+2", "answer": "4"}, {"question": "2+3", "answer": "5"}], "sums.jsonl")
+    talks = write(ROWS[:5], "talks.jsonl")
+    templates = {"prompt": "Question: {{ question }}\nAnswer:", "completion": " {{ answer }}"}
+    made = make(
+        train_files=[str(talks), {"files": [str(questions)], "row_templates": templates, "weight": 3}],
+        validation_split=0,
+    )
+    learned = texts(made, tokenizer, "train")
+    assert learned.count(f"Question: 2+2\nAnswer: 4{tiny.END}") == 3
+    assert (made.summary["train_rows"], len(learned)) == (7, 11)
+
+
+def test_any_number_of_processes_makes_the_same_bytes(make: Make, write: Write) -> None:
+    files = [write(tiny.rows(40, seed), f"rows-{seed}.jsonl") for seed in range(3)]
+    alone, together = (make(*files, num_proc=count, validation_split=0.2) for count in (1, 2))
+    assert alone.hashes() == together.hashes()
+    assert [shard.name for shard in alone.shards] == [shard.name for shard in together.shards]

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from infra.errors import BadTask
+from infra.models import nf4
+from infra.models.adapted import Base
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
-from tasks.evaluation import stage
+from tasks.evaluation import asking, stage, worker
 from tasks.evaluation.config import EvaluateConfig
-from tests import tiny
+from tests import jobs, tiny
 
 pytestmark = pytest.mark.heavy
 
@@ -42,6 +46,9 @@ def test_scores_and_samples_are_stored_and_no_task_sees_a_secret(
     samples = [json.loads(line) for line in platform.store.read(receipt, "samples/colours.jsonl").splitlines()]
     assert [sample["doc_id"] for sample in samples] == list(range(6))
     assert len({sample["prompt_hash"] for sample in samples}) == 6
+    listed = platform.store.read(stage.questions(config(folder), platform), "questions.jsonl").splitlines()
+    known = {one["doc_id"]: one["doc_hash"] for one in map(json.loads, listed) if one["task"] == "colours"}
+    assert known == {sample["doc_id"]: sample["doc_hash"] for sample in samples}
     spec = json.loads(platform.store.read(receipt, "spec.json"))
     assert spec["tasks"]["colours"]["documents"] == 6
     for name in ("results.json", "spec.json"):
@@ -120,3 +127,38 @@ def test_a_mistake_in_a_tasks_code_is_refused_with_its_place(
     with pytest.raises(BadTask, match="column") as refused:
         stage.run(config(folder), model, tokenizer, platform)
     assert refused.value.place == "utils.py:2"
+
+
+def asked_here(platform: Platform, config: EvaluateConfig, model: Receipt, tokenizer: Receipt) -> tuple[bytes, bytes]:
+    """The spec and what was answered, asked in this process as the asking process does it."""
+    job = jobs.job(platform, "evaluation", config, {"model": model, "tokenizer": tokenizer})
+    asking.ask(worker._question(job))
+    return (job.out / "spec.json").read_bytes(), (job.out / "samples" / "choices.jsonl").read_bytes()
+
+
+def test_an_adapter_that_was_not_merged_is_asked_on_its_base_in_four_bits_and_so_is_the_base(
+    platform: Platform, folder: Path, model: Receipt, tokenizer: Receipt, tmp_path: Path
+) -> None:
+    base = Base(content_sha256=model.content_sha256, dtype="float32", quantization=nf4.settings("float32"))
+    (adapter(tmp_path / "kept" / "model").parent / "base.json").write_text(base.model_dump_json())
+    kept = jobs.keep(platform, "merging", tmp_path / "kept", inputs={"weights": model})
+    four_bits = config(folder, tasks=["choices"], load_in_4bit=True)
+    before = asked_here(platform, four_bits, model, tokenizer)
+    after = asked_here(platform, four_bits, kept, tokenizer)
+    plain = asked_here(platform, config(folder, tasks=["choices"]), model, tokenizer)
+    assert before[0] == after[0]
+    assert len({before[1], after[1], plain[1]}) == 3
+
+
+def adapter(folder: Path) -> Path:
+    """A LoRA of the tiny model with something in it, and the tokenizer beside it."""
+    chance, matrices = np.random.default_rng(0), {}
+    for layer in range(2):
+        at = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        matrices[f"{at}.lora_A.weight"] = chance.standard_normal((4, 64)).astype(np.float32)
+        matrices[f"{at}.lora_B.weight"] = chance.standard_normal((64, 4)).astype(np.float32)
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    tiny.tokenizer(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    save_file(matrices, folder / "adapter_model.safetensors")
+    return folder

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
@@ -35,10 +35,13 @@ class Bench:
         self.tokenizer = jobs.made(self.on, "tokenizer", config, {}, base_worker.work)
         self.weights = jobs.made(self.on, "weights", config, {}, base_worker.work)
         self.base = self.on.cache.materialise(self.on.store, self.weights, room / "base")
+        encode = AutoTokenizer.from_pretrained(folder).encode
         prompts = [
             {
-                "prompt": f"<|im_start|>user\n{row['messages'][-2]['content']}<|im_end|>\n<|im_start|>assistant\n",
-                "answer": f"{row['messages'][-1]['content']}<|im_end|>\n",
+                "prompt_ids": encode(
+                    f"<|im_start|>user\n{row['messages'][-2]['content']}<|im_end|>\n<|im_start|>assistant\n"
+                ),
+                "answer_ids": encode(f"{row['messages'][-1]['content']}<|im_end|>\n"),
             }
             for row in tiny.rows(6)
         ]

@@ -81,6 +81,31 @@ def test_an_adapters_card_says_which_base_it_belongs_on() -> None:
     assert "vllm" not in text
 
 
+KEPT = {
+    "base": "none",
+    "dtype": "bfloat16",
+    "quantization": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    "rank": 16,
+    "parity": "not merged",
+}
+
+
+def test_the_card_of_an_adapter_that_was_not_merged_says_so_and_how_its_base_is_held() -> None:
+    text = render(CARD.model_copy(update={"merge": KEPT, "base_model": "org/base@" + "a" * 40}))
+    assert "Merge: none. This is the adapter, of rank 16, to be loaded on its base in bfloat16, held in 4 bits" in text
+    assert "Parity: not merged, so there was nothing to compare." in text
+    assert "held = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4')" in text
+    assert f'"org/base", revision="{"a" * 40}", dtype="bfloat16", quantization_config=held' in text
+    assert 'mlflow.pyfunc.load_model("models:/tickets@candidate")' in text
+    assert "vllm" not in text
+
+
+def test_the_card_of_an_adapter_whose_base_is_on_no_hub_asks_for_a_folder() -> None:
+    text = render(CARD.model_copy(update={"merge": {**KEPT, "quantization": None}}))
+    assert 'from_pretrained("<a folder with that base>", dtype="bfloat16", device_map="auto")' in text
+    assert 'model_config={"base_model_name_or_path": "<a folder with that base>"}' in text
+
+
 def test_a_licence_cannot_add_to_the_front_matter() -> None:
     hostile = CARD.model_copy(update={"weights": {**CARD.weights, "license": "mit\n---\n# <script>\nlicense: other"}})
     front = readme(hostile, ".").split("\n---\n", 1)[0].removeprefix("---\n")

@@ -1,0 +1,199 @@
+"""Shards on all cores: each is looked up, or made and committed by a process of its own; the same whoever makes it."""
+
+import ctypes
+import gc
+import hashlib
+import multiprocessing
+import os
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from infra import settings
+from infra.errors import Crashed, Unreachable
+from infra.frozen import Frozen
+from infra.launch.lifeline import die_with_parent
+from infra.launch.scratch import scratch
+from infra.launch.step import Step
+from infra.launch.step import spec as specified
+from infra.launch.work import commit
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from tasks.data import formats, sources, templates
+from tasks.data.layouts import Shape
+from tasks.data.plan import Planned
+from tasks.data.shard import Shard
+from tasks.data.tokens import Encoder, load
+
+AHEAD = 2  # shards a process that wait for it, so that none waits for the plan
+LISTEN_S = 1.0
+M_MMAP_THRESHOLD = -3  # malloc.h: from so many bytes on memory is the system's again once it is free
+
+
+class Order(Frozen):
+    """A shard to be made, and what for: the tokenizer as an artifact and as a folder, and the template that replaces its own."""
+
+    planned: Planned
+    tokenizer: Receipt
+    folder: Path
+    template: str | None
+
+    def step(self) -> Step:
+        """The work that makes it."""
+        template = "" if self.template is None else hashlib.sha256(self.template.encode()).hexdigest()
+        return self.planned.step(self.tokenizer, template)
+
+
+def make(order: Order, platform: Platform, rows: Callable[[int], object]) -> Receipt:
+    """The shard's receipt: from the store where it is committed, else made now. `rows` hears of each batch's rows."""
+    step = order.step()
+    found = platform.store.find(step.stage, step.key)
+    return platform.store.receipt(found) if found else _made(order, step, platform, rows)
+
+
+def _made(order: Order, step: Step, platform: Platform, rows: Callable[[int], object]) -> Receipt:
+    spec = specified(step, uuid.uuid4().hex)
+    text = order.planned.text
+    tokenizer, encoder = _loaded(order.folder)
+    template = templates.of(text, order.template, tokenizer)
+    with scratch(platform.home / "work", f"shard-{spec.attempt}") as room:
+        shape = Shape.of(text)
+        with Shard(room, text, template, encoder) as shard:
+            for segment in order.planned.segments:
+                reading = formats.read(segment.path, segment.name, shape, segment.kind, segment.part)
+                for count in shard.feed(reading, segment.place):
+                    rows(count)
+                sources.require_unchanged(segment.origin)
+            told = shard.finish(shape.unused)
+        return commit(platform, spec, room, {"rows": sum(told.rows), "bad": told.bad})
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> tuple[Any, Encoder]:
+    tokenizer = load(folder)
+    return tokenizer, Encoder(tokenizer)
+
+
+def run(orders: Iterable[Order], platform: Platform, workers: int, heard: Callable[[int], object]) -> Iterator[Receipt]:
+    """The receipts in order. `heard` is told of all rows so far, at least every LISTEN_S seconds.
+
+    One worker is this process; so it is for a single shard. Raises what a shard raised; Crashed where a process died.
+    """
+    orders = iter(orders)
+    first = list(islice(orders, 2))
+    orders = chain(first, orders)
+    if workers == 1 or len(first) < 2:
+        yield from _alone(orders, platform, heard)
+        return
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(counter, platform.environment())) as pool:
+        waiting = Waiting(counter, heard, platform.silence_s)
+        try:
+            for order in orders:
+                waiting.add(pool.submit(_task, order))
+                if len(waiting.futures) == workers * (1 + AHEAD):
+                    yield waiting.next()
+            while waiting.futures:
+                yield waiting.next()
+        except Unreachable:
+            for process in multiprocessing.active_children():
+                process.kill()  # it would be waited for
+            raise
+        except BrokenProcessPool as error:
+            raise Crashed(
+                "a process that prepared rows died", remedy="most often for memory: lower data.num_proc"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Waiting:
+    """Shards that processes are at, in order. Unreachable where for `silence_s` no row was read and no shard was done:
+    this process sends signs of life meanwhile, so that nobody else would notice."""
+
+    def __init__(self, counter: Any, heard: Callable[[int], object], silence_s: float) -> None:
+        self.futures: deque[Future[Receipt]] = deque()
+        self._counter, self._heard, self._silence_s = counter, heard, silence_s
+        self._seen, self._moved = (0, 0), time.monotonic()
+
+    def add(self, future: Future[Receipt]) -> None:
+        """One more, behind the others."""
+        self.futures.append(future)
+
+    def next(self) -> Receipt:
+        """The first one's receipt, once it is there; raises what it raised."""
+        while not self.futures[0].done():
+            wait([self.futures[0]], timeout=LISTEN_S)
+            rows = self._counter.value
+            self._heard(rows)
+            self._require_motion((rows, sum(future.done() for future in self.futures)))
+        self._moved = time.monotonic()
+        return self.futures.popleft().result()
+
+    def _require_motion(self, seen: tuple[int, int]) -> None:
+        if seen != self._seen:
+            self._seen, self._moved = seen, time.monotonic()
+        if time.monotonic() - self._moved > self._silence_s:
+            raise Unreachable(
+                f"no row was prepared for {self._silence_s:.0f} s; the processes were ended",
+                remedy="what is made stays made; LUTHIER_SILENCE_S sets how long they may be silent",
+            )
+
+
+def _alone(orders: Iterable[Order], platform: Platform, heard: Callable[[int], object]) -> Iterator[Receipt]:
+    total = 0
+
+    def rows(count: int) -> None:
+        nonlocal total
+        total += count
+        heard(total)
+
+    try:
+        for order in orders:
+            yield make(order, platform, rows)
+    finally:
+        _loaded.cache_clear()
+        _give_back()
+
+
+def _give_back() -> None:
+    """Memory that is free goes back to the system. Glibc keeps it for more of the same, and what follows is of another kind:
+    a few large columns, which it is told to hand back at once."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):  # other C libraries do so by themselves
+        library.mallopt(M_MMAP_THRESHOLD, 2**20)
+        library.malloc_trim(0)
+
+
+_counter: Any = None
+
+
+def _begin(counter: Any, environment: dict[str, str]) -> None:
+    global _counter  # noqa: PLW0603 - a pool's initializer has no other place to leave what it was given
+    die_with_parent()
+    # The cores are taken by the other processes.
+    os.environ.update(environment, TOKENIZERS_PARALLELISM="false")
+    _counter = counter
+
+
+def _task(order: Order) -> Receipt:
+    def rows(count: int) -> None:
+        with _counter.get_lock():
+            _counter.value += count
+
+    return make(order, settings.load().platform(), rows)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

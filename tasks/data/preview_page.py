@@ -1,0 +1,62 @@
+"""Some rows of a recipe as a page, before anything is made of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tasks.data import markup
+from tasks.data.preview import Answer, Shown
+
+
+def page(answer: Answer, max_length: int) -> str:
+    """What the rows have in common, and each with what is learned of it."""
+    totals = answer.totals()
+    shown = [row for row in answer.rows if not row.reason]
+    bad = [(row.place, row.reason, row.sample) for row in answer.rows if row.reason]
+    sections = [
+        markup.tiles(
+            [
+                (f"{totals.rows:,}", "rows looked at"),
+                (f"{len(bad):,}", "of them cannot be used"),
+                (f"{totals.learned_share:.1%}", "of the tokens are learned"),
+                (f"{totals.lengths[1]:,}", "tokens in the median row"),
+            ]
+        ),
+        markup.section(
+            "Altogether",
+            markup.table(["", ""], totals_of(answer)),
+            markup.said(f"Columns that nothing asks for: {', '.join(answer.unused_columns) or 'none'}."),
+        ),
+        samples(shown, max_length, answer.special),
+    ]
+    if bad:
+        sections.append(
+            markup.section("Rows that cannot be used", markup.table(["place", "what", "what stands there"], bad))
+        )
+    return markup.document("Rows before training", "Some rows of every source, as training will see them.", sections)
+
+
+def totals_of(answer: Answer) -> Iterator[tuple[str, str]]:
+    """The figures of a preview with their names."""
+    totals = answer.totals()
+    yield "rows looked at", f"{totals.rows:,}"
+    yield "learned share", f"{totals.learned_share:.1%}"
+    yield "tokens a row", "shortest {:,}, median {:,}, longest {:,}".format(*totals.lengths)
+    for fate, count in totals.fates.items():
+        yield fate, f"{count:,} above max_length"
+    if totals.warned:
+        yield "with warnings", f"{totals.warned:,}"
+    for reason, count in totals.bad.items():
+        yield "cannot be used", f"{count:,}: {reason}"
+
+
+def samples(rows: Iterable[Shown], max_length: int, special: Sequence[str]) -> str:
+    """Rows with what is learned of them."""
+    made = "".join(markup.row(row, about(row, max_length), special) for row in rows)
+    return markup.section("Rows as they are trained on", markup.LEGEND, made)
+
+
+def about(row: Shown, max_length: int = 0) -> str:
+    """What there is to say of a row in one line."""
+    if row.reason:
+        return f"cannot be used: {row.reason}"
+    fate = f"; {row.fate}, as max_length is {max_length}" if row.fate else ""
+    return f"{row.tokens} tokens, {row.learned} of them learned{fate}"

@@ -1,0 +1,163 @@
+"""Rows that are looked at one by one: the held-out prompts that models are compared on, and those of the report."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.settings import Platform
+from infra.storage.receipt import Receipt
+from tasks.data import quality
+from tasks.data.index import Flags, Index, mixed
+from tasks.data.places import Problem
+from tasks.data.preview import Part, Shown
+from tasks.data.rows import sample
+from tasks.data.shard import CHAT, TEXT, TOKEN, WEIGHT
+from tasks.data.tokens import Encoder, Tokens
+
+PROMPTS = 64
+SHOWN_ROWS = 20
+SHARDS = 4  # of a source, that rows to be shown are taken from: each is fetched whole
+BEGINNING = 100  # tokens of a row that was not used
+ASKED = 256  # tokens of a document that become prompt and answer
+
+
+class Looked:
+    """Tokens and weights of single rows; a shard is fetched when the first of its rows is asked for."""
+
+    def __init__(self, platform: Platform, shards: list[Receipt], room: Path) -> None:
+        self._platform, self._shards, self._room = platform, shards, room
+        self._open: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def row(self, found: Index, row: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
+        """ids [n] and weights [n], −1 for prompt."""
+        return self.tokens(int(found.shard[row]), int(found.begin[row]), int(found.rows["length"][row]))
+
+    def tokens(self, shard: int, begin: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
+        """The same, by where they lie."""
+        tokens, weights = self._shard(shard)
+        return tokens[begin : begin + length], weights[begin : begin + length]
+
+    @property
+    def open(self) -> list[int]:
+        """The shards that are here by now."""
+        return sorted(self._open)
+
+    def _shard(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        if number not in self._open:
+            folder = self._room / str(number)
+            self._platform.cache.materialise(self._platform.store, self._shards[number], folder)
+            self._open[number] = (
+                np.memmap(folder / "tokens.bin", TOKEN, "r"),
+                np.memmap(folder / "weights.bin", WEIGHT, "r"),
+            )
+        return self._open[number]
+
+
+def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder: Encoder) -> None:
+    """Prompt and answer, as text and as tokens, of at most PROMPTS held-out rows that are different and whole."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in _lowest(found, held):
+            ids, weights = looked.row(found, row)
+            asked, answer = _divided(ids, weights, document=found.rows["kind"][row] == TEXT)
+            said = {
+                "prompt": encoder.text(asked),
+                "answer": encoder.text(answer),
+                "prompt_ids": asked.tolist(),
+                "answer_ids": answer.tolist(),
+            }
+            file.write(json.dumps(said, ensure_ascii=False) + "\n")
+
+
+def _lowest(found: Index, held: Flags) -> list[int]:
+    """The rows with the lowest hashes, one of each; what is cut is no prompt for a model."""
+    whole = held & ((found.rows["length"] <= found.config.max_length) | (found.rows["kind"] == TEXT))
+    at = np.flatnonzero(whole)
+    _, first = np.unique(found.order[at], return_index=True)
+    return [int(row) for row in at[first[:PROMPTS]]]
+
+
+def _divided(
+    ids: NDArray[np.uint32], weights: NDArray[np.float16], document: bool
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """What comes before the last answer, and the answer without its end; of a document's beginning the halves."""
+    if document:
+        beginning = ids[:ASKED]
+        return beginning[: len(beginning) // 2], beginning[len(beginning) // 2 :]
+    learned = weights > 0
+    last = len(learned) - 1 - int(learned[::-1].argmax())
+    before = np.flatnonzero(~learned[:last])
+    first = int(before[-1]) + 1 if len(before) else 0
+    return ids[:first], ids[first:last]
+
+
+def shown(found: Index, times: NDArray[np.int32], looked: Looked, encoder: Encoder) -> list[Shown]:
+    """SHOWN_ROWS different rows that are trained on, chosen by their hashes, in reading order; every source has some."""
+    return [_shown(found, row, looked, encoder) for row in _chosen(found, times > 0, looked)]
+
+
+def _chosen(found: Index, trained: Flags, looked: Looked) -> list[int]:
+    """The lowest hashes of each source in turn, from a few shards of each beside those that are here."""
+    order = mixed(found.order, 2)  # rows with low hashes are held out
+    there: Flags = np.isin(found.shard, looked.open)
+    queues: list[list[int]] = []
+    for source in np.unique(found.source[trained]):
+        mine: Flags = trained & (found.source == source)
+        shards = np.unique(found.shard[mine])
+        few = shards[np.argsort(mixed(shards.astype(np.uint64), 0))[:SHARDS]]
+        at = np.flatnonzero(mine & (there | np.isin(found.shard, few)))
+        _, first = np.unique(order[at], return_index=True)
+        queues.append(at[first[:SHOWN_ROWS]].tolist())
+    turns = [row for turn in range(SHOWN_ROWS) for queue in queues for row in queue[turn : turn + 1]]
+    return sorted(turns[:SHOWN_ROWS])
+
+
+def _shown(found: Index, row: int, looked: Looked, encoder: Encoder) -> Shown:
+    ids, weights = looked.row(found, row)
+    length, limit = len(ids), found.config.max_length
+    fate = {"truncate": "cut", "split": "split"}.get(found.config.overlong, "") if length > limit else ""
+    tokens = Tokens(ids, weights)
+    pieces = parts(tokens, encoder, found.config.prompt_loss_weight)
+    return Shown(
+        place=found.place(row),
+        chat=bool(found.rows["kind"][row] == CHAT),
+        fate=fate,
+        warnings=warnings(tokens, fate, limit),
+        tokens=length,
+        learned=int(found.rows["learned"][row]),
+        parts=tuple(
+            part.model_copy(update={"text": quality.shown(part.text, found.config.sensitive)}) for part in pieces
+        ),
+    )
+
+
+def warnings(tokens: Tokens, fate: str, max_length: int) -> tuple[str, ...]:
+    """What is odd about a row that is used."""
+    learned = np.flatnonzero(tokens.learned)
+    if not len(learned):
+        return ("no token of it is learned",)
+    return ("its answer is cut",) if fate == "cut" and learned[-1] >= max_length else ()
+
+
+def parts(tokens: Tokens, encoder: Encoder, prompt_loss_weight: float) -> Iterator[Part]:
+    """The text of a row, in pieces of one weight."""
+    weighed = tokens.weighed(prompt_loss_weight)
+    edges = np.flatnonzero(np.diff(tokens.weights)) + 1
+    pieces = (np.split(values, edges) for values in (tokens.ids, weighed, tokens.learned))
+    for ids, same, learned in zip(*pieces, strict=True):
+        yield Part(text=encoder.text(ids), weight=float(same[0]), learned=bool(learned[0]), tokens=len(ids))
+
+
+def sampled(found: Index, looked: Looked, encoder: Encoder) -> dict[str, list[Problem]]:
+    """The index's problems, each with the beginning of its row."""
+
+    def of(problem: Problem) -> Problem:
+        if problem.row < 0:
+            return problem
+        ids, _ = looked.row(found, problem.row)
+        return problem._replace(sample=quality.shown(sample(encoder.text(ids[:BEGINNING])), found.config.sensitive))
+
+    return {kind: [of(problem) for problem in problems] for kind, problems in found.problems.items()}
