@@ -8,11 +8,10 @@ from infra.frozen import Frozen, NotInKey
 
 
 class QuestionsConfig(Frozen):
-    """What decides which documents are asked, and nothing of the model or of how it is asked."""
+    """What decides which documents there are to ask: all of the tasks, however few a run asks of them."""
 
     tasks: list[str]
     include_path: Annotated[str | None, NotInKey()] = None
-    limit: int | None = None
 
 
 class EvaluateConfig(Frozen):
@@ -40,5 +39,5 @@ class EvaluateConfig(Frozen):
     seed: int = Field(1234, description="draws few-shot examples and samples, where a task does either")
 
     def questions(self) -> QuestionsConfig:
-        """The part that decides which documents are asked; the order of tasks does not."""
-        return QuestionsConfig(tasks=sorted(set(self.tasks)), include_path=self.include_path, limit=self.limit)
+        """The part that decides which documents there are to ask; neither a limit nor the order of tasks does."""
+        return QuestionsConfig(tasks=sorted(set(self.tasks)), include_path=self.include_path)

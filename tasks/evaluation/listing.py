@@ -22,14 +22,14 @@ def listed(listing: Listing) -> dict[str, Any]:
     with (listing.out / "questions.jsonl").open("wb") as file:
         for number, name in enumerate(sorted(tasks)):
             write(listing.exchange, Progress(phase="listing questions", done=number, total=len(tasks)))
-            lines = [canonical(question) + b"\n" for question in _questions(name, tasks[name], config.limit)]
+            lines = [canonical(question) + b"\n" for question in _questions(name, tasks[name])]
             file.writelines(lines)
             count[name] = len(lines)
     return {"n": count}
 
 
-def _questions(name: str, task: Task, limit: int | None) -> Iterator[dict[str, Any]]:
-    for doc_id, doc in task.doc_iterator(limit=limit):
+def _questions(name: str, task: Task) -> Iterator[dict[str, Any]]:
+    for doc_id, doc in task.doc_iterator():
         choices = _choices(task, doc)
         yield {
             "task": name,
