@@ -37,6 +37,11 @@ FORMATS = {
 }
 
 
+def of_lines(kind: str) -> bool:
+    """Whether a file of this kind is cut into ranges of bytes that say by themselves what they hold."""
+    return FORMATS[kind].parts is lines.line_parts
+
+
 def parts(path: Path, name: str, kind: str = "") -> list[Part]:
     """A file cut into parts that can be read by themselves, in order; one where its kind cannot be cut.
 

@@ -14,17 +14,23 @@ from tasks.data import formats, sources
 from tasks.data.config import DataConfig, Source, TextConfig
 from tasks.data.reading import Part
 
-VERSION = 2
+VERSION = 3
 SMALL = 8 * 2**20  # bytes; parts below are put together, so that a folder of small files is no folder of small shards
 MOST = 1000  # parts of one shard
 
 
 class Segment(Frozen):
-    """A part of a source file that lies at `path`, itself or a copy. Reports call the file `name`."""
+    """A part of a source file that lies at `path`, itself or a copy. Reports call the file `name`.
+
+    In files of lines the hash is that of the part's own bytes, so that a file that grows keeps its first shards; in
+    others it is the whole file's, and `within` says what of it is meant.
+    """
 
     sha256: str
     kind: str
-    part: Part
+    within: tuple[int, int] | None
+    opens: bool
+    part: Annotated[Part, NotInKey()]
     name: Annotated[str, NotInKey()]
     path: Annotated[Path, NotInKey()]
     origin: Annotated[Listed, NotInKey()]
@@ -73,10 +79,22 @@ def _segments(source: Source, validation: bool, scratch: Path) -> Iterator[tuple
     for file in sources.of(source, validation):
         path = sources.fetch(file, scratch)
         for part in formats.parts(path, file.short, file.kind):
-            segment = Segment(
-                sha256=file.sha256, kind=file.kind, part=part, name=file.short, path=path, origin=file.file
-            )
+            segment = _segment(file, part, path)
             yield segment, file.size * (part.stop - part.start) // max(1, part.of)
+
+
+def _segment(file: sources.Pinned, part: Part, path: Path) -> Segment:
+    by_bytes = part.whole or formats.of_lines(file.kind)
+    return Segment(
+        sha256=sources.part_sha256(path, part.start, part.stop) if by_bytes and not part.whole else file.sha256,
+        kind=file.kind,
+        within=None if by_bytes else (part.start, part.stop),
+        opens=part.start == 0,
+        part=part,
+        name=file.short,
+        path=path,
+        origin=file.file,
+    )
 
 
 def _grouped(segments: Iterator[tuple[Segment, int]]) -> Iterator[tuple[tuple[Segment, ...], int]]:

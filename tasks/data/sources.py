@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from infra.errors import BadData, BadRecipe, Corrupt, Lost
 from infra.storage import hub_files, snapshots, sources
-from infra.storage.objects import sha256_of
+from infra.storage.objects import BLOCK, sha256_of
 from infra.storage.sources import Listed
 from tasks.data import named
 from tasks.data.config import DataConfig, Source
@@ -210,6 +210,17 @@ def fetch(file: Pinned, scratch: Path) -> Path:
             path.unlink(missing_ok=True)
             raise
     return path
+
+
+def part_sha256(path: Path, start: int, stop: int) -> str:
+    """The sha256 (hex) of a range of a file's bytes."""
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop and (block := file.read(min(BLOCK, stop - start))):
+            hashed.update(block)
+            start += len(block)
+    return hashed.hexdigest()
 
 
 def require_unchanged(file: Listed) -> None:

@@ -97,18 +97,22 @@ Make = Callable[..., Made]
 def make(tmp_path: Path, tokenizer_folder: Path) -> Make:
     """Runs the work on files of rows: `make(path, …, max_length=…)`, in this process and without the last commit.
 
-    Each call has a store of its own, so that no shard of another is found.
+    Each call has a store of its own, so that no shard of another is found, unless it names a `home`.
     """
     count = iter(range(1000))
 
     def run(
-        *files: Path, tokenizer: Path = tokenizer_folder, overlap: tuple[Receipt, Path] | None = None, **fields: Any
+        *files: Path,
+        tokenizer: Path = tokenizer_folder,
+        overlap: tuple[Receipt, Path] | None = None,
+        home: Path | None = None,
+        **fields: Any,
     ) -> Made:
         config = DataConfig.model_validate({"train_files": [str(path) for path in files], "num_proc": 1} | fields)
         step = stage.step(config, receipt(tokenizer), overlap and overlap[0])
         room = tmp_path / f"run-{next(count)}"
         (room / "out").mkdir(parents=True)
-        platform = Settings(home=room / "home", store="").platform()
+        platform = Settings(home=home or room / "home", store="").platform()
         folders = {"tokenizer": tokenizer} | ({"overlap": overlap[1]} if overlap else {})
         job = Work(config, folders, spec(step, "a"), platform, room / "out", room)
         summary = worker.work(job)

@@ -29,6 +29,8 @@ def made(rows: Rows, source: int = 0, validation: bool = False, lines: int = 100
     segment = Segment(
         sha256="0" * 64,
         kind=".jsonl",
+        within=None,
+        opens=start == 0,
         part=Part(start, start + 100, 1000),
         name=f"rows{source}.jsonl",
         path=Path(f"/rows{source}.jsonl"),

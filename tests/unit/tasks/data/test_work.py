@@ -360,3 +360,24 @@ def test_any_number_of_processes_makes_the_same_bytes(make: Make, write: Write) 
     alone, together = (make(*files, num_proc=count, validation_split=0.2) for count in (1, 2))
     assert alone.hashes() == together.hashes()
     assert [shard.name for shard in alone.shards] == [shard.name for shard in together.shards]
+
+
+def test_only_what_decides_the_tokens_costs_tokenising(make: Make, write: Write, tmp_path: Path) -> None:
+    home, path, more = tmp_path / "home", write(ROWS), write(tiny.rows(9, 5), "more.jsonl")
+    big = "x" * (8 * 2**20)  # fills a shard, so that what stands behind it is another
+
+    def shards(*files: Path, **fields: Any) -> int:
+        make(*files, home=home, max_bad_rows=1, **fields)
+        return len(list((home / "store" / "stages" / "shard").rglob("MANIFEST.json")))
+
+    assert shards(path) == 1
+    assert shards(path, max_length=512, seed=7, packing=False, prompt_loss_weight=0.5, validation_split=0.3) == 1
+    assert shards(path, overlong="truncate", drop_duplicates=True, num_proc=2) == 1
+    assert shards(train_files=[{"files": [str(path)], "weight": 2}]) == 1
+    assert shards(path, sensitive="redact") == 2
+    assert shards(path, train_on_last_turn=True) == 3
+    large = write([*(json.dumps(row) for row in ROWS), big], "large.jsonl")
+    assert shards(large) == 4
+    with large.open("a") as file:
+        file.write(more.read_text())
+    assert shards(large) == 5, "the first shard of a file that grew is there"
