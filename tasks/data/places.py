@@ -1,7 +1,6 @@
 """Where rows stand in their source files."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -37,11 +36,11 @@ class Places:
     def __init__(self, shards: list[Made]) -> None:
         self._shards = shards
         self._before: list[list[int]] = []  # lines of the file before each segment of each shard
-        path, lines = Path(), 0
+        lines = 0
         for made in shards:
             self._before.append([])
             for segment, count in zip(made.planned.segments, made.told.lines, strict=True):
-                path, lines = (path, lines) if segment.path == path else (segment.path, 0)
+                lines = 0 if segment.opens else lines
                 self._before[-1].append(lines)
                 lines += count
 

@@ -173,13 +173,6 @@ def of(source: Source, validation: bool) -> list[Pinned]:
     return pinned(source.files, f"data.{'validation' if validation else 'train'}_files")
 
 
-def fetched(names: list[str], field: str, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Each file of a field with the name that reports use, lying on this machine as its reader wants it."""
-    for file in pinned(names, field):
-        with local(file, scratch) as path:
-            yield file.short, path
-
-
 @contextmanager
 def local(file: Pinned, scratch: Path) -> Iterator[Path]:
     """The file on this machine, as `fetch` has it; a copy is removed once it was used."""

@@ -1,7 +1,7 @@
 """A tiny tokenizer, and a way to run the stage's work in this process."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from infra.launch.work import Work
 from infra.settings import Settings
 from infra.storage.objects import sha256_of
 from infra.storage.receipt import FileEntry, Receipt, content_sha256
-from tasks.data import stage, worker
+from tasks.data import sources, stage, worker
 from tasks.data.config import DataConfig
 from tasks.data.tokens import load
 from tests import tiny
@@ -122,6 +122,13 @@ def make(tmp_path: Path, tokenizer_folder: Path) -> Make:
         return Made(room / "out", shards, summary)
 
     return run
+
+
+def fetched(names: list[str], field: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """Each file of a field with its short name, lying on this machine while it is looked at."""
+    for file in sources.pinned(names, field):
+        with sources.local(file, scratch) as path:
+            yield file.short, path
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tasks.data.layouts import Shape
 from tasks.data.rows import Text
 from tests.hub import Hub
 from tests.hub import hub as running
+from tests.unit.tasks.data.conftest import fetched
 
 ID = "makers/rows"
 FIELD = "data.train_files"
@@ -65,7 +66,7 @@ def names(name: str) -> list[str]:
 def rows(name: str, scratch: Path) -> list[Any]:
     return [
         row.row or row.reason
-        for short, path in sources.fetched([name], FIELD, scratch)
+        for short, path in fetched([name], FIELD, scratch)
         for row in formats.read(path, short, Shape())
     ]
 

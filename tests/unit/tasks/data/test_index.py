@@ -69,6 +69,11 @@ def test_lines_go_on_over_the_shards_of_a_file_and_start_anew_in_the_next() -> N
     assert [index.place(row) for row in range(3)] == ["rows0.jsonl:1", "rows0.jsonl:101", "rows1.jsonl:1"]
 
 
+def test_lines_of_two_files_of_one_content_do_not_add_up() -> None:
+    index = Index(config(), [made([{}]), made([{}])])  # packed alike, they share one copy
+    assert [index.place(row) for row in range(2)] == ["rows0.jsonl:1", "rows0.jsonl:1"]
+
+
 def test_bad_rows_are_told_by_file_and_line() -> None:
     index = Index(config(), [made([{}], bad=1), made([{}], bad=2, start=100)])
     assert index.bad == 3

@@ -5,15 +5,16 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tasks.data import formats, sources
+from tasks.data import formats
 from tasks.data.layouts import Shape
 from tasks.data.rows import Chat, Text
+from tests.unit.tasks.data.conftest import fetched
 
 pytestmark = pytest.mark.heavy
 
 
 def rows(folder: Path) -> list[object]:
-    found = sources.fetched([str(folder)], "data.train_files", folder / ".scratch")
+    found = fetched([str(folder)], "data.train_files", folder / ".scratch")
     return [row.row or row.reason for name, path in found for row in formats.read(path, name, Shape())]
 
 

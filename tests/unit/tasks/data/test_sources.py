@@ -14,6 +14,7 @@ from infra.errors import BadData, BadRecipe, Lost
 from infra.storage.objects import file_blocks, sha256_of
 from infra.storage.s3 import S3Objects
 from tasks.data import formats, packed, sources
+from tests.unit.tasks.data.conftest import fetched
 
 pytestmark = pytest.mark.usefixtures("luthier_home")
 
@@ -30,9 +31,7 @@ ROWS = "".join(json.dumps({"text": f"row {number}"}) + "\n" for number in range(
 
 
 def content(path: Path | str, scratch: Path) -> tuple[str, str, bytes]:
-    (found,) = [
-        (name, at.suffix, at.read_bytes()) for name, at in sources.fetched([str(path)], "data.train_files", scratch)
-    ]
+    (found,) = [(name, at.suffix, at.read_bytes()) for name, at in fetched([str(path)], "data.train_files", scratch)]
     assert not list(scratch.glob("*")), "copies are removed"
     return found
 
