@@ -1,8 +1,11 @@
 """What all tests share: a real S3 server, once a session, and a fresh root in each kind of store."""
 
 import os
+import random
 import re
+import sys
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +30,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     files = list(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
     light = [file for file in files if not HEAVY.search(file.read_text(encoding="utf-8"))]
     return True if files and not light else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every test draws the same numbers each time, alone or among others; also what its fixtures draw."""
+    seed = zlib.crc32(item.nodeid.encode())
+    random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,10 @@ def test_it_ends_where_the_chat_template_ends_a_turn(speaker: Speaker, monkeypat
 
 
 def test_an_adapter_answers_on_its_base_held_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
-    settings = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    # Strong enough to change every answer, whatever weights it draws.
+    settings = LoraConfig(
+        r=4, lora_alpha=256, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+    )
     get_peft_model(AutoModelForCausalLM.from_pretrained(folder), settings).save_pretrained(tmp_path)
     base = Base(content_sha256="b" * 64, dtype="float32", quantization=nf4.settings("float32"))
     plain, tuned = Speaker(folder, folder, None, base), Speaker(folder, folder, tmp_path, base)
