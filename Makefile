@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart up down test test-all check unit bench bench-data constraints clean
+.PHONY: help quickstart up down test test-all check unit bench bench-data bench-recovery constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,8 +33,11 @@ test-all: $(INSTALLED)  ## everything CI runs: also the tests marked slow (25 mi
 slow: $(INSTALLED)  # what test-all adds to test
 	$(BIN)/pytest -m "slow and not proof"
 
-proof: $(INSTALLED)  ## longer proofs that CI has no time for
-	$(BIN)/pytest -m proof
+proof: $(INSTALLED)  ## longer proofs that CI has no time for (hours); writes docs/proof.md
+	rm -f .luthier/figures.jsonl && mkdir -p .luthier
+	FIGURES=$$PWD/.luthier/figures.jsonl $(BIN)/pytest -m proof; proved=$$?; \
+	FIGURES=$$PWD/.luthier/figures.jsonl $(BIN)/python -m tests.benchmarks.recovery P9 P10 P12; measured=$$?; \
+	$(BIN)/python -m tests.benchmarks.proof .luthier/figures.jsonl && exit $$((proved + measured))
 
 check: $(INSTALLED)  ## style, types, import contracts, unit tests without a model (90 seconds)
 	$(BIN)/ruff check .
@@ -48,6 +51,9 @@ bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 
 bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed at a million rows (10 minutes; BENCH_ROWS=a folder with GSM8K's train.jsonl)
 	$(BIN)/python -m tests.benchmarks.data
+
+bench-recovery: $(INSTALLED)  ## what kills, faults, transfers and reruns cost (hours; the proofs of the same among them)
+	$(BIN)/python -m tests.benchmarks.recovery
 
 constraints: $(INSTALLED)  ## compile the exact versions anew from pyproject.toml
 	( head -1 constraints.txt; $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-annotate --no-header -q \

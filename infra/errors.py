@@ -93,6 +93,10 @@ class OutOfMemory(Lost):
     """The device or the machine ran out of memory."""
 
 
+class Adapted(OutOfMemory):
+    """Out of memory, and what needs less was remembered: the stage relaunches by itself and goes on with that."""
+
+
 class Preempted(Lost):
     """Told to leave (exit 75): the stage relaunches and resumes by itself."""
 

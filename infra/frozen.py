@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+SEAL = "seal"
+
 
 class NotInKey:
     """Marks a field that changes where or how fast a stage runs, never what it makes: `Annotated[int, NotInKey()]`."""
@@ -48,3 +50,19 @@ def canonical(value: object) -> bytes:
 def digest(value: object) -> str:
     """The sha256 (hex) of the canonical form."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def sealed(value: Mapping[str, Any]) -> bytes:
+    """The canonical form with its own digest in it, so that one flipped bit anywhere shows."""
+    return canonical({**value, SEAL: digest(value)})
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """What was sealed; ValueError where these are other bytes. A record that was written before seals has none."""
+    value = json.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    seal = value.pop(SEAL, None)
+    if seal is not None and data != sealed(value):
+        raise ValueError("the seal does not fit")
+    return value

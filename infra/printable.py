@@ -1,4 +1,4 @@
-"""Text from models, names and tags on its way to a terminal: what could steer the terminal is left out."""
+"""Text on its way to people: what could steer a terminal is left out, and bytes get their unit."""
 
 import unicodedata
 
@@ -16,6 +16,14 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """The same on one line: for names, tags and cells of a table."""
     return " ".join(clean(text).split())
+
+
+def size(number: int) -> str:
+    """Bytes in the unit that people use for them."""
+    value, units = float(number), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}"
 
 
 def _steers(char: str) -> bool:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadRecipe
@@ -27,8 +27,24 @@ class Settings(BaseSettings):
     launcher: Literal["local"] = "local"
     store_deadline_s: float = Field(default=180.0, gt=0)
     silence_s: float = Field(default=600.0, gt=0)
+    stage_deadline_s: float = Field(default=0.0, ge=0)
     database: str = ""
     notify_url: str = ""
+    shared_root: str = ""
+    shards: str = ""
+
+    @field_validator("shards")
+    @classmethod
+    def _reaches_the_store(cls, shards: str, others: ValidationInfo) -> str:
+        if shards and not shards.startswith(("tcp://", "tls://")):
+            raise ValueError("it is the address of a Dask scheduler, as tcp://host:8786 or tls://host:8786")
+        if shards and {"home", "store", "shared_root"} <= others.data.keys():
+            folder, shared = local_store(others.data["store"], others.data["home"]), others.data["shared_root"]
+            if folder is not None and not (shared and folder.is_relative_to(Path(shared).absolute())):
+                raise ValueError(
+                    f"other nodes cannot see the store {folder}: set LUTHIER_STORE to s3://…, or LUTHIER_SHARED_ROOT to the folder that all nodes mount under one path, and that the store lies in"
+                )
+        return shards
 
     def platform(self) -> "Platform":
         """The store (probed once a process), the launcher and the folders that these settings mean."""
@@ -38,6 +54,7 @@ class Settings(BaseSettings):
             self.cache_bytes,
             self.store_deadline_s,
             self.silence_s,
+            self.stage_deadline_s,
             self.tracking_uri(),
         )
 
@@ -60,6 +77,7 @@ class Platform:
     home: Path
     tracking_uri: str
     silence_s: float
+    stage_deadline_s: float = 0.0
 
     def environment(self) -> dict[str, str]:
         """The variables with which a process on this machine finds the same platform again."""
@@ -70,23 +88,36 @@ class Platform:
         }
 
 
-def load() -> Settings:
-    """The settings of this process; BadRecipe names the variable that is wrong."""
+def local_store(store: str, home: Path) -> Path | None:
+    """The folder of a store that is one, by its address and the home; None for a bucket."""
+    if store and not store.startswith("file://"):
+        return None
+    return Path(store.removeprefix("file://")) if store else home.absolute() / "store"
+
+
+def load(store: str = "") -> Settings:
+    """The settings of this process, with another store where one is given; BadRecipe names the variable that is wrong."""
     try:
-        return Settings()
+        return Settings(store=store) if store else Settings()
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRecipe(
             "a setting in the environment is wrong",
             place="LUTHIER_" + "_".join(str(part) for part in first["loc"]).upper(),
             value=first.get("input"),
-            remedy=first["msg"],
+            remedy=first["msg"].removeprefix("Value error, "),
         ) from None
 
 
 @lru_cache(maxsize=8)
 def _platform(
-    store_uri: str, home: Path, cache_bytes: int, deadline_s: float, silence_s: float, tracking_uri: str
+    store_uri: str,
+    home: Path,
+    cache_bytes: int,
+    deadline_s: float,
+    silence_s: float,
+    stage_deadline_s: float,
+    tracking_uri: str,
 ) -> Platform:
     store = Store(open_objects(store_uri, deadline_s))
     store.probe()
@@ -97,4 +128,5 @@ def _platform(
         home=home,
         tracking_uri=tracking_uri,
         silence_s=silence_s,
+        stage_deadline_s=stage_deadline_s,
     )

@@ -24,7 +24,7 @@ from infra.stack.health import call
 from infra.stack.services import HEARTBEAT_S, POOL
 
 BUSY_S = 60.0
-SILENT_BEATS = 8  # missed heartbeats after which a run counts as gone; a busy machine delays some
+SILENT_BEATS = 3  # missed heartbeats after which a run counts as gone, so that it is marked within two minutes
 GONE, FAILED = "luthier: a run without a heartbeat has crashed", "luthier: tell of a failed run"
 BLOCK = "luthier-notify"
 _OURS = Path(__file__).parents[1]

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from infra.storage.receipt import Receipt
+from pipelines.checks import checked
 from pipelines.console import outlive_the_pipe
 from pipelines.recipe import load
 from pipelines.summary import announce
@@ -26,7 +27,7 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
         overrides: Fields that win over the recipe's, as JSON (menu ⋮) such as {"train.max_steps": 20}.
     """
     outlive_the_pipe()
-    plan = load(recipe, overrides)
+    plan = checked(load(recipe, overrides))
     tokenizer, weights = import_base(plan.base)
     looked_for = plan.data.decontamination != "off"
     overlap = find_overlap(plan.data, list_questions(plan.evaluate)) if looked_for else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from infra.launch.step import Step
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
+from pipelines.checks import checked
 from pipelines.recipe import Recipe
 from tasks.base import stage as base
 from tasks.data import stage as data
@@ -26,7 +27,7 @@ class Planned:
 
 def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
     """The stages of pipelines.finetune in order, looked up in the store and not run; raises what a run would refuse."""
-    training.check(recipe.train)
+    checked(recipe)
     walk = _Walk(platform)
     tokenizer = walk.see("tokenizer", base.tokenizer_step, recipe.base)
     weights = walk.see("weights", base.weights_step, recipe.base)
@@ -36,6 +37,8 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
         overlap = walk.see("overlap", data.overlap_step, recipe.data, questions)
         dropped = (overlap,) if recipe.data.decontamination == "drop" else ()
     dataset = walk.see("data", data.step, recipe.data, tokenizer, *dropped)
+    if recipe.train.objective.judged:
+        walk.see("reference", training.reference_step, recipe.train, weights, dataset)
     adapter = walk.see("training", training.step, recipe.train, weights, dataset)
     model = walk.see("merging", merging.step, recipe.merge, weights, tokenizer, adapter, dataset)
     baseline = walk.see("evaluation of the base", evaluation.step, recipe.evaluate, weights, tokenizer)

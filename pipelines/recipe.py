@@ -22,7 +22,10 @@ from tasks.evaluation.config import EvaluateConfig
 from tasks.gate.config import GateConfig
 from tasks.merging.config import MergeConfig
 from tasks.registry.config import RegisterConfig
+from tasks.training import stage as training
 from tasks.training.config import TrainConfig
+from tasks.training.methods import METHODS
+from tasks.training.objectives import OBJECTIVES
 
 SHIPPED = [Path(__file__).parent.parent / "configs", Path(__file__).parent / "configs"]
 # Fields that name files; relative ones are relative to the recipe's folder.
@@ -34,6 +37,8 @@ FILES = [
     "evaluate.include_path",
 ]
 
+# The kind of rows that a layout holds; of the first that fits, only their columns tell.
+JUDGED = {"auto": None, "preference": "pairs", "unpaired_preference": "labels"}
 TAGS = ("str", "Source")  # pydantic's names of what an entry of files may be
 
 
@@ -59,6 +64,14 @@ class Recipe(Frozen):
             raise ValueError(
                 f"with merge.method: none set evaluate.load_in_4bit: {held}, so that base and adapter are asked as they were trained"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_fit_the_objective(self) -> "Recipe":
+        for source in (*self.data.sources(validation=False), *self.data.sources(validation=True)):
+            kind = JUDGED.get(self.data.text(source).format, "")
+            if kind is not None:
+                training.require_kind(self.train, kind)
         return self
 
 
@@ -198,7 +211,7 @@ def _meant(errors: list[ErrorDetails]) -> list[ErrorDetails]:
 def _explain(error: ErrorDetails) -> tuple[str, Any, str]:
     """Field, value and remedy of one validation error."""
     # A union's tag is part of pydantic's path but not of the recipe.
-    parts = [str(part) for part in error["loc"] if str(part) not in ("full", "lora", "qlora", "function-after[]")]
+    parts = [str(part) for part in error["loc"] if str(part) not in (*METHODS, *OBJECTIVES, "function-after[]")]
     parts = [part for before, part in zip(["", *parts], parts, strict=False) if not (before.isdigit() and part in TAGS)]
     place, value = ".".join(parts), error.get("input")
     if error["type"] == "extra_forbidden":
@@ -229,4 +242,6 @@ def _known_names() -> set[str]:
         RegisterConfig,
     ):
         names |= set(model.model_fields)
-    return names | {"method", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora"}
+    for choice in (*METHODS.values(), *OBJECTIVES.values()):
+        names |= set(choice.model_fields)
+    return names

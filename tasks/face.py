@@ -9,7 +9,8 @@ from prefect.logging import get_run_logger
 
 from infra.errors import LuthierError
 from infra.launch.produce import OnBeat
-from infra.launch.step import Beat
+from infra.launch.step import Beat, Launch
+from infra.printable import line
 
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [10, 60]}
 
@@ -32,10 +33,12 @@ def shown(stage: str) -> OnBeat:
 
     def on_beat(beat: Beat) -> None:
         logger.info("%s: %s", stage, beat.line())
-        if not beat.steps:
-            return
-        progress = 100.0 * beat.step / beat.steps
+        progress = 100.0 * beat.step / max(1, beat.steps)
         try:
+            if beat.launches:
+                publish(f"{stage}-launches", f"Launches of {stage}, and why", launches(stage, beat.launches))
+            if not beat.steps:
+                return
             if bar:
                 update_progress_artifact(artifact_id=bar[0], progress=progress)
             else:
@@ -44,6 +47,25 @@ def shown(stage: str) -> OnBeat:
             logger.warning("the progress could not be shown: %s", error)
 
     return on_beat
+
+
+def launches(stage: str, told: list[Launch]) -> str:
+    """A page on every launch of a stage: when, how it ended and why, what changed after it, from where it went on."""
+    rows = [
+        [launch.started, launch.ended, launch.outcome, launch.reason, launch.change, _noted(launch)] for launch in told
+    ]
+    lines = [f"| {number} | " + " | ".join(_cell(cell) for cell in row) + " |" for number, row in enumerate(rows, 1)]
+    head = "| launch | started | ended | outcome | reason | what changed | noted |\n|---|---|---|---|---|---|---|"
+    return "\n".join([f"# Launches of {stage}\n", head, *lines])
+
+
+def _noted(launch: Launch) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in launch.notes.items())
+
+
+def _cell(text: str) -> str:
+    # Reasons quote rows and logs: nothing in them may become a link, a picture or another cell.
+    return "`" + line(text).replace("`", "'").replace("|", "¦") + "`" if text else "–"
 
 
 def publish(key: str, description: str, markdown: str, pictures: dict[str, bytes] | None = None) -> None:

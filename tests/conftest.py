@@ -80,15 +80,11 @@ def s3_client(s3_server: Server) -> Iterator[S3Objects]:
 
 
 @pytest.fixture
-def another(root: str, request: pytest.FixtureRequest) -> Callable[[], Store]:
+def another(root: str) -> Callable[[], Store]:
     """Makes further stores at that root, each with a client of its own, as other processes would have."""
 
     def make() -> Store:
-        objects = open_objects(root, deadline_s=60)
-        if isinstance(objects, S3Objects):
-            # What botocore has read from disk is shared; the client and its connections are not.
-            objects.fs.session = request.getfixturevalue("s3_client").fs.session
-        return Store(objects)
+        return Store(open_objects(root, deadline_s=60))
 
     return make
 

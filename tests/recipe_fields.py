@@ -44,17 +44,29 @@ def _of_field(name: str, field: FieldInfo, seen: set[str]) -> Iterator[Row]:
     if _plain(field.annotation):  # what a second list may hold beside text is told at the first
         inner = [model for model in inner if model.__name__ not in seen]
         seen.update(model.__name__ for model in inner)
+    made: dict[str, Row] = {}
     for model in inner:
         for row in rows(f"{name}{'[]' if many else ''}.", model):
-            if row.field not in seen:
+            if row.field in made and row.field != f"`{name}.method`":
+                made[row.field] = _both(made[row.field], row)
+            elif row.field not in seen:
                 seen.add(row.field)
-                yield _method(inner, row) if len(inner) > 1 and row.field == f"`{name}.method`" else row
+                made[row.field] = row
+    if len(inner) > 1 and f"`{name}.method`" in made:
+        made[f"`{name}.method`"] = _method(inner, made[f"`{name}.method`"], field)
+    yield from made.values()
 
 
-def _method(inner: list[type[BaseModel]], row: Row) -> Row:
-    """The tag of a union: every member's values; nothing but the recipe can choose one."""
+def _both(first: Row, second: Row) -> Row:
+    """What two members of a union say of a field of one name."""
+    return Row(*(one if one == other else f"{one}; {other}" for one, other in zip(first, second, strict=True)))
+
+
+def _method(inner: list[type[BaseModel]], row: Row, field: FieldInfo) -> Row:
+    """The tag of a union: every member's values, and the one that stands where the recipe chooses none."""
     values = [value for model in inner for value in get_args(model.model_fields["method"].annotation)]
-    return row._replace(values=", ".join(f"`{value}`" for value in values), default="required")
+    chosen = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True).method}`"
+    return row._replace(values=", ".join(f"`{value}`" for value in values), default=chosen)
 
 
 def _models(annotation: Any) -> tuple[list[type[BaseModel]], bool]:

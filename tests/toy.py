@@ -55,11 +55,17 @@ ERRORS: dict[str, BaseException] = {
     "bug": ZeroDivisionError("nobody foresaw this"),
     "full disk": OSError(28, "No space left on device", "/somewhere"),
     "exit": SystemExit(3),
+    "no room": errors.Adapted("no room", place="toy.act", value="8", remedy="8 → 4"),
 }
 
 
 def _act(job: Work[Toy], launches: int) -> None:
     act = job.config.act
+    if act == "less" and launches < 3:
+        job.note(goes_on_from=f"launch {launches - 1}")
+        raise errors.Adapted("no room", value=8 >> launches, remedy=f"{16 >> launches} → {8 >> launches}")
+    if act == "less, then lost" and launches < 3:
+        raise errors.Adapted("no room", remedy="8 → 4") if launches == 1 else ERRORS["bug"]
     if act in ERRORS:
         raise ERRORS[act]
     if act == "huge":
@@ -73,7 +79,7 @@ def _act(job: Work[Toy], launches: int) -> None:
     if act.endswith("killed"):
         sys.stdout.write("last words\n")
         os.kill(os.getpid(), signal.SIGKILL)
-    if act == "family":
+    if act in ("family", "forever"):
         time.sleep(600)
 
 

@@ -84,7 +84,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def main() -> None:
-    """`python -m infra.launch.lifeline MODULE ARGS`: run a module of others' (torchrun) so that it dies with its parent."""
+    """`python -m infra.launch.lifeline MODULE ARGS`: run a module of others' so that it dies with its parent."""
     die_with_parent()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from infra.errors import Crashed, Preempted, Unreachable, revive
+from infra.errors import Adapted, Crashed, LuthierError, Preempted, Unreachable, revive
 from infra.frozen import canonical
 from infra.launch.base import Job
+from infra.launch.history import History
 from infra.launch.step import Beat, Outcome, Step, spec
 from infra.settings import Platform
 from infra.storage import layout
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 OnBeat = Callable[[Beat], None]
 MAX_PREEMPTIONS = 10
+MAX_ADAPTATIONS = 16  # each halves something; a machine that forgets what was learned must not go round for ever
 POLL_S = 0.1
 BEAT_EVERY_S = 2.0
 _TOLD_TO_LEAVE = (-signal.SIGTERM, 128 + signal.SIGTERM)  # before its handler stood, as itself and as a shell puts it
@@ -30,9 +32,11 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
     """The receipt of a step: from the store where it is committed, else from a worker that is run now.
 
     Raises what the worker reported, Unreachable where it fell silent, Crashed where it ended without a word.
-    Pre-emption relaunches here, so that it does not use up the orchestrator's retries.
+    Pre-emption relaunches here, so that it does not use up the orchestrator's retries; so does a lack of memory that
+    the worker has an answer to.
     """
-    for launch in range(1 + MAX_PREEMPTIONS):
+    preempted = adapted = 0
+    while True:
         found = None if step.always else platform.store.find(step.stage, step.key)
         if found is not None:
             log.info("%s: already made (%s)", step.stage, step.key[:12])
@@ -40,8 +44,17 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
         try:
             return _launch(step, platform, on_beat or _to_log)
         except Preempted as leave:
-            log.warning("%s was pre-empted (%d of %d): %s", step.stage, launch + 1, MAX_PREEMPTIONS, leave)
-    raise Crashed(f"{step.stage} was pre-empted {MAX_PREEMPTIONS} times", remedy="run it where it is left alone")
+            preempted += 1
+            log.warning("%s was pre-empted (%d of %d): %s", step.stage, preempted, MAX_PREEMPTIONS, leave)
+            if preempted > MAX_PREEMPTIONS:
+                raise Crashed(
+                    f"{step.stage} was pre-empted {MAX_PREEMPTIONS} times", remedy="run it where it is left alone"
+                ) from None
+        except Adapted as lighter:
+            adapted += 1
+            if adapted > MAX_ADAPTATIONS:
+                raise
+            log.warning("%s goes on with less memory: %s", step.stage, lighter)
 
 
 def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
@@ -50,27 +63,44 @@ def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
     platform.store.objects.put(at, canonical(spec(step, attempt).model_dump(mode="json")))
     output = platform.home / "logs" / f"{step.stage}-{attempt}.log"
     log.info("%s: starting, log in %s", step.stage, output)
+    history = History(step, attempt, platform, on_beat)
     job = platform.launcher.start(step.worker, at, platform.environment(), output)
     try:
-        status = _follow(job, step, attempt, platform, on_beat)
-    finally:
-        job.stop()
-    return _read_outcome(step, attempt, platform, status, output)
+        try:
+            status = _follow(job, step, attempt, platform, on_beat, history)
+        finally:
+            job.stop()
+        _hear_the_last(step, attempt, platform, history)
+        receipt = _read_outcome(step, attempt, platform, status, output)
+    except LuthierError as error:
+        history.failed(error)
+        raise
+    history.committed()
+    return receipt
 
 
-def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnBeat) -> int:
-    """Wait for the worker's end, showing its news; Unreachable after `silence_s` without a beat."""
+def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnBeat, history: History) -> int:
+    """Wait for the worker's end, showing its news; Unreachable after `silence_s` without a beat, or at the deadline."""
+    began = time.monotonic()
     at = layout.job(step.stage, step.key, attempt, "heartbeat.json")
     heard, last, looked, news = time.monotonic(), None, time.monotonic(), None
     while (status := job.poll()) is None:
         time.sleep(POLL_S)
         if time.monotonic() - looked < BEAT_EVERY_S:
             continue
+        if platform.stage_deadline_s and looked - began > platform.stage_deadline_s:
+            raise Unreachable(
+                f"{step.stage}: not done in {platform.stage_deadline_s:.0f} s; the worker was ended",
+                place="LUTHIER_STAGE_DEADLINE_S",
+                value=f"it was {news[0]}, step {news[1]}" if news else "it had not begun",
+                remedy="what it committed stays; give it longer, or see its log for what it waits on",
+            )
         looked = time.monotonic()
         data = platform.store.objects.get(at)
         if data is not None and data != last:
             heard, last = looked, data
             beat = Beat.model_validate_json(data)
+            history.heard(beat)
             if (beat.phase, beat.step) != news:
                 news = (beat.phase, beat.step)
                 on_beat(beat)
@@ -81,6 +111,12 @@ def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnB
                 remedy="see its log; LUTHIER_SILENCE_S sets how long a worker may be silent",
             )
     return status
+
+
+def _hear_the_last(step: Step, attempt: str, platform: Platform, history: History) -> None:
+    data = platform.store.objects.get(layout.job(step.stage, step.key, attempt, "heartbeat.json"))
+    if data is not None:
+        history.heard(Beat.model_validate_json(data))
 
 
 def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, output: Path) -> Receipt:

@@ -68,8 +68,23 @@ class Spec(Frozen):
     inputs: dict[str, Receipt]
 
 
+class Launch(Frozen):
+    """One launch of a step: when, how it ended and why, what the next one does otherwise, what the worker noted."""
+
+    attempt: str
+    started: str
+    ended: str = ""
+    outcome: str
+    reason: str = ""
+    change: str = ""
+    notes: dict[str, str] = Field(default_factory=dict)
+
+
 class Beat(Frozen):
-    """A sign of life with what people want to know. `at` is the worker's clock in seconds since 1970."""
+    """A sign of life with what people want to know. `at` is the worker's clock in seconds since 1970.
+
+    `notes` hold for the whole launch; `launches` are all so far, told by the stage when one of them has failed.
+    """
 
     at: float
     phase: str = ""
@@ -77,6 +92,8 @@ class Beat(Frozen):
     steps: int = 0
     eta_s: float | None = None
     figures: dict[str, float] = Field(default_factory=dict)
+    notes: dict[str, str] = Field(default_factory=dict)
+    launches: list[Launch] = Field(default_factory=list)
 
     def line(self) -> str:
         """The beat on one line of a log."""

@@ -13,21 +13,23 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import JsonValue
 
 from infra import settings
 from infra.errors import Crashed, Lost, LuthierError, OutOfMemory, Preempted
-from infra.frozen import Frozen, canonical
+from infra.frozen import Frozen, canonical, digest
 from infra.launch.lifeline import end_descendants, hold_on_to_parent
 from infra.launch.scratch import scratch
 from infra.launch.step import Beat, Outcome, Spec
 from infra.settings import Platform
 from infra.storage import layout
-from infra.storage.receipt import Manifest, Receipt, content_sha256
+from infra.storage.objects import sha256_of
+from infra.storage.receipt import Manifest, Origin, Receipt, content_sha256
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ class Inputs(Mapping[str, Path]):
 class Work(Generic[C]):
     """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`.
 
-    Artifacts that it puts into `parts` become part of the one that it makes, without a copy.
+    Artifacts that it puts into `parts` become part of the one that it makes, without a copy. In `origins` it says which
+    files from outside the store went into it.
     """
 
     config: C
@@ -84,11 +87,21 @@ class Work(Generic[C]):
     out: Path
     scratch: Path
     parts: dict[str, Receipt] = field(default_factory=dict)
+    origins: list[Origin] = field(default_factory=list)
     _beat: Beat = field(default_factory=lambda: Beat(at=time.time()))
+    _notes: dict[str, str] = field(default_factory=dict)
+
+    def note(self, **notes: str) -> None:
+        """Something about this whole launch that people want to know, such as from where it goes on."""
+        self._notes.update(notes)
 
     def beat(self, phase: str, step: int = 0, steps: int = 0, eta_s: float | None = None, **figures: float) -> None:
         """Say what is going on; the sign of life itself is sent every few seconds without it."""
         self._beat = Beat(at=time.time(), phase=phase, step=step, steps=steps, eta_s=eta_s, figures=figures)
+
+    def now(self) -> Beat:
+        """What is going on, as it is sent."""
+        return self._beat.model_copy(update={"at": time.time(), "notes": dict(self._notes)})
 
     def require_space(self, need: int, what: str) -> None:
         """Lost where the disk has no room for `need` bytes: to be asked before hours of work, not found out after."""
@@ -136,12 +149,12 @@ def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
             outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, folder))
     except Exception as error:
         log.exception("%s failed", spec.stage)
-        outcome = Outcome(state="failed", error=_foreseen(error, spec.stage).report())
+        outcome = Outcome(state="failed", error=foreseen(error, spec.stage).report())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what is left takes a moment
     _tell(platform, spec, "outcome.json", outcome)
 
 
-def _foreseen(error: Exception, stage: str) -> LuthierError:
+def foreseen(error: Exception, stage: str) -> LuthierError:
     """The error that the stage is told of."""
     if isinstance(error, LuthierError):
         return error
@@ -156,7 +169,7 @@ def _foreseen(error: Exception, stage: str) -> LuthierError:
 def _run(
     config_type: type[C], work: Callable[[Work[C]], Summary], spec: Spec, platform: Platform, scratch: Path
 ) -> Receipt:
-    out = scratch / "out"
+    out, began = scratch / "out", time.monotonic()
     out.mkdir()
     inputs = Inputs(spec, platform, scratch / "inputs")
     job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch)
@@ -168,16 +181,20 @@ def _run(
     try:
         summary = work(job)
         job.beat("storing")
-        return commit(platform, spec, out, summary, job.parts)
+        seconds = round(time.monotonic() - began, 3)
+        return commit(platform, spec, out, summary, job.parts, origins=job.origins, seconds=seconds)
     finally:
         stop.set()
         heart.join(BEAT_S)
 
 
 def commit(
-    platform: Platform, spec: Spec, out: Path, summary: Summary, parts: Mapping[str, Receipt] | None = None
+    platform: Platform, spec: Spec, out: Path, summary: Summary, parts: Mapping[str, Receipt] | None = None, **told: Any
 ) -> Receipt:
-    """Upload a folder as an attempt at a spec's key and make it the artifact, or the receipt of whoever was first."""
+    """Upload a folder as an attempt at a spec's key and make it the artifact, or the receipt of whoever was first.
+
+    `told` are further fields of its manifest that enter no hash: origins, seconds.
+    """
     store = platform.store
     files = store.upload(out, layout.attempt(spec.stage, spec.key, spec.attempt))
     manifest = Manifest(
@@ -191,21 +208,26 @@ def commit(
         inputs=spec.inputs,
         parts=dict(parts or {}),
         summary=json.loads(canonical(summary)),
-        versions=_versions(),
+        versions=versions(),
+        code=code(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **told,
     )
     return store.receipt(store.commit(manifest, supersede=spec.always))
 
 
 def _keep_beating(job: Work[C], stop: threading.Event) -> None:
+    """A beat every few seconds, and a last one at the end."""
+    over = False
     while True:
         try:
-            _tell(job.platform, job.spec, "heartbeat.json", job._beat.model_copy(update={"at": time.time()}))
+            _tell(job.platform, job.spec, "heartbeat.json", job.now())
         except LuthierError as error:
             # The store's own calls decide whether the work fails; a missed beat is only a missed beat.
             log.warning("heartbeat not delivered: %s", error)
-        if stop.wait(BEAT_S):
+        if over:
             return
+        over = stop.wait(BEAT_S)
 
 
 def _tell(platform: Platform, spec: Spec, name: str, value: Frozen) -> None:
@@ -219,7 +241,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise Preempted("the worker was told to end (SIGTERM)")
 
 
-def _versions() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def code() -> str:
+    """A hash over Luthier's own source as this process has it: says whether two artifacts were made by the same code."""
+    root = Path(__file__).parents[2]
+    files = [path for top in ("infra", "pipelines", "tasks") for path in sorted((root / top).rglob("*.py"))]
+    return digest([[path.relative_to(root).as_posix(), sha256_of(path)[1]] for path in files])[:16]
+
+
+def versions() -> dict[str, str]:
+    """What made an artifact: Python, Luthier and the libraries that may change a result."""
     installed = {name: _version(name) for name in _RECORDED}
     return {"python": sys.version.split()[0]} | {name: version for name, version in installed.items() if version}
 

@@ -21,6 +21,7 @@ from transformers.generation.streamers import BaseStreamer
 from infra.errors import BadModel, BadTemplate, Crashed, LuthierError, OutOfMemory, Refused
 from infra.launch.dialogue import Ask, Listener, Told
 from infra.models.adapted import Base
+from infra.models.bounded import applied, require_bounded
 from infra.models.load import load
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,14 @@ class Speaker:
                     remedy="ask one prompt with `luthier try`, without --system",
                 )
             return self.tokenizer(turns[0]["content"], return_tensors="pt")
+        require_bounded(str(self.tokenizer.get_chat_template()))
         try:
-            return self.tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            return applied(
+                self.tokenizer.apply_chat_template,
+                turns,
+                add_generation_prompt=True,
+                return_tensors="pt",
+                return_dict=True,
             )
         except TemplateError as error:
             raise BadTemplate(

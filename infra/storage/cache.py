@@ -43,7 +43,7 @@ class Cache:
             if actual != file.sha256:
                 raise store.corrupt(manifest, key, actual, file.sha256)
         reference.resolve(folder, self)
-        self._evict()
+        self.trim()
         return folder
 
     def take(self, file: FileEntry, read: Callable[[], Iterator[bytes]], target: Path) -> str:
@@ -125,15 +125,30 @@ class Cache:
                 remedy="free some space, or set LUTHIER_HOME to a larger disk",
             )
 
-    def _evict(self) -> None:
-        """Drop the least recently used files over `max_bytes`; one linked into a working folder stays."""
+    def trim(self) -> int:
+        """Drop the least recently used files over `max_bytes`; one linked into a working folder stays. The bytes this frees."""
+        stats = self._by_use()
+        freed, excess = 0, sum(size for _, _, size, _ in stats) - self.max_bytes
+        for _, path, _, _ in stats:
+            if freed >= excess:
+                break
+            freed += self._drop(path)
+        return freed
+
+    def spare(self) -> int:
+        """How many bytes `trim` would free now."""
+        stats = self._by_use()
+        excess, spare = sum(size for _, _, size, _ in stats) - self.max_bytes, 0
+        for _, _, size, links in stats:
+            if spare >= excess:
+                break
+            spare += size if links == 1 else 0
+        return spare
+
+    def _by_use(self) -> list[tuple[float, Path, int, int]]:
         blobs = [path for path in self.root.glob("??/*") if len(path.name) == 64]
-        stats = sorted((stat.st_atime, path, stat.st_size) for path in blobs if (stat := _stat(path)) is not None)
-        excess = sum(size for _, _, size in stats) - self.max_bytes
-        for _, path, _ in stats:
-            if excess <= 0:
-                return
-            excess -= self._drop(path)
+        found = [(stat, path) for path in blobs if (stat := _stat(path)) is not None]
+        return sorted((stat.st_atime, path, stat.st_size, stat.st_nlink) for stat, path in found)
 
     @staticmethod
     def _drop(blob: Path) -> int:

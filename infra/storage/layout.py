@@ -56,6 +56,11 @@ def tombstone(stage: str, key: str, attempt_id: str) -> str:
     return join(home(stage, key), f"MANIFEST.corrupt.{attempt_id}")
 
 
+def record_tombstone(stage: str, key: str, number: int) -> str:
+    """Marks a commit record as damaged: which attempt it named cannot be read."""
+    return tombstone(stage, key, f"generation-{number}")
+
+
 def snapshot(identity: str) -> str:
     """What a source file holds, by the digest of what a listing says of it; the folders keep listings short."""
     return join("snapshots", identity[:2], identity + ".json")
@@ -66,6 +71,21 @@ def checkpoints(key: str) -> str:
     return join(home("training", key), "checkpoints")
 
 
+def jobs(stage: str, key: str) -> str:
+    """Everything about the launches at one input key."""
+    return join("jobs", stage, key)
+
+
+def learned(stage: str, key: str) -> str:
+    """What launches at one input key have learned about the machine; a later one may begin with it."""
+    return join(jobs(stage, key), "learned.json")
+
+
+def trajectory(key: str) -> str:
+    """One receipt a step: the adapters of one training's checkpoints, which outlive the checkpoints."""
+    return join(home("training", key), "trajectory")
+
+
 def job(stage: str, key: str, attempt_id: str, name: str) -> str:
-    """Spec, heartbeat and outcome of one attempt: read by the stage that launched it, trusted by nobody else."""
-    return join("jobs", stage, key, attempt_id, name)
+    """Spec, launch, heartbeat and outcome of one attempt: read by the stage that launched it, trusted by nobody else."""
+    return join(jobs(stage, key), attempt_id, name)

@@ -8,7 +8,7 @@ from infra.errors import Corrupt, Refused
 from infra.storage.receipt import Manifest, Receipt
 from infra.storage.store import Store
 
-_SOURCE = re.compile(r"/stages/(?P<stage>[^/]+)/(?P<key>[^/]+)/(?P<attempt>[^/]+)/?\Z")
+SOURCE = re.compile(r"/stages/(?P<stage>[^/]+)/(?P<key>[^/]+)/(?P<attempt>[^/]+)/?\Z")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def locate(store: Store, source: str, content: str) -> Manifest:
 
     Refused where the source is none of ours, Corrupt where files are gone or the content is not `content`.
     """
-    match = _SOURCE.search(source)
+    match = SOURCE.search(source)
     if match is None or not content:
         raise Refused(
             "the version was not registered by Luthier",

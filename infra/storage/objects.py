@@ -1,12 +1,15 @@
 """The few things a store must be able to do, and the local folder that does them."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from infra.errors import Lost
 
 BLOCK = 16 * 2**20  # bytes; S3 parts may be 5 MiB to 5 GiB, and 10,000 of them make 156 GiB
 
@@ -74,13 +77,14 @@ class LocalObjects:
         self._replace(key, iter([data]))
 
     def create(self, key: str, data: bytes) -> bool:
-        temporary = self._finished(key, iter([data]))
-        try:
-            os.link(temporary, self.root / key)
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
+        with self._told_when_full():
+            temporary = self._finished(key, iter([data]))
+            try:
+                os.link(temporary, self.root / key)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink()
         _sync_folder(temporary.parent)
         return True
 
@@ -128,13 +132,25 @@ class LocalObjects:
                 return
 
     def _replace(self, key: str, blocks: Iterator[bytes]) -> None:
-        temporary = self._finished(key, blocks)
-        try:
-            os.replace(temporary, self.root / key)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with self._told_when_full():
+            temporary = self._finished(key, blocks)
+            try:
+                os.replace(temporary, self.root / key)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         _sync_folder(temporary.parent)
+
+    @contextlib.contextmanager
+    def _told_when_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Lost(
+                "the disk of the store is full", place=self.uri, remedy="free some space, then run again"
+            ) from error
 
     def _finished(self, key: str, blocks: Iterator[bytes]) -> Path:
         path, file = self._temporary((self.root / key).parent)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue, field_validator
 
-from infra.frozen import Frozen, digest
+from infra.frozen import Frozen, digest, sealed, unsealed
 from infra.storage import layout
 
 
@@ -23,6 +23,14 @@ class FileEntry(Frozen):
         return layout.join(path)
 
 
+class Origin(Frozen):
+    """A file from outside the store that an artifact was made of: where it lay, and what it was then."""
+
+    uri: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"\A[0-9a-f]{64}\z")
+
+
 class Receipt(Frozen):
     """A committed artifact: where it lies (`uri`), what is in it (`content_sha256`), and the figures people ask for."""
 
@@ -37,7 +45,8 @@ class Receipt(Frozen):
 class Manifest(Frozen):
     """The commit record of an artifact. Whoever reads a stage's files reads this first.
 
-    `parts` are artifacts that belong to this one and lie where they were made: it is whole where they are.
+    `parts` are artifacts that belong to this one and lie where they were made: it is whole where they are. `origins`,
+    `code` (a hash of Luthier's own source), `seconds` and `versions` tell how it was made; they enter no hash.
     """
 
     format: int = 1
@@ -54,7 +63,19 @@ class Manifest(Frozen):
     parts: dict[str, Receipt] = Field(default_factory=dict)
     summary: dict[str, JsonValue]
     versions: dict[str, str]
+    origins: list[Origin] = Field(default_factory=list)
+    code: str = ""
+    seconds: float = 0.0
     created: str
+
+    def record(self) -> bytes:
+        """The bytes that commit it."""
+        return sealed(self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, data: bytes) -> "Manifest":
+        """The manifest that a record holds; ValueError where it is damaged, or a newer Luthier's."""
+        return cls.model_validate(unsealed(data))
 
 
 def content_sha256(stage: str, files: list[FileEntry], parts: Mapping[str, Receipt] | None = None) -> str:

@@ -4,12 +4,15 @@ The record is the file reference.json of the artifact. On a node the folder that
 in it all the same, so that whoever loads them need not know.
 """
 
+import hashlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import BadModel, Corrupt
 from infra.frozen import Frozen, canonical
+from infra.storage.objects import sha256_of
 from infra.storage.receipt import FileEntry
 from infra.storage.repository import Repository, require_whole
 
@@ -85,3 +88,43 @@ def _from_bucket(reference: Reference, folder: Path, cache: "Cache") -> None:
                 value=f"sha256 {actual}, expected {file.sha256}",
                 remedy="put it back; or run again with what is there now, which is another base",
             )
+
+
+def differing(reference: Reference) -> Iterator[tuple[FileEntry, str]]:
+    """The files that are not what they were, each with its hash now or, in words, why it has none.
+
+    A bucket's are read. Of a hub's commit it is asked what it holds, and read is what of it lies on this machine: nothing
+    is fetched. Raises as `resolve` does where nobody answers.
+    """
+    found = _in_hub(reference) if reference.hub else _in_bucket(reference)
+    for file, actual in found:
+        if actual != file.sha256:
+            yield file, actual
+
+
+def _in_bucket(reference: Reference) -> Iterator[tuple[FileEntry, str]]:
+    from infra.storage.s3 import S3Objects  # noqa: PLC0415 - as above
+
+    bucket = S3Objects(reference.bucket)
+    for file in reference.files:
+        sha = hashlib.sha256()
+        try:
+            for block in bucket.blocks(file.path):
+                sha.update(block)
+        except (FileNotFoundError, Corrupt):
+            yield file, "missing"
+            continue
+        yield file, sha.hexdigest()
+
+
+def _in_hub(reference: Reference) -> Iterator[tuple[FileEntry, str]]:
+    repository = Repository("model", reference.hub, BadModel, "base.model_name_or_path")
+    known = repository.files(reference.revision, deep=True)
+    for file in reference.files:
+        told, here = known.get(file.path), repository.here(reference.revision, file.path)
+        if told is None:
+            yield file, "missing"
+        elif told.lfs and told.lfs.sha256 != file.sha256:
+            yield file, str(told.lfs.sha256)
+        elif here is not None:
+            yield file, sha256_of(here)[1]

@@ -53,6 +53,12 @@ class Repository:
                 )
             )
 
+    def here(self, at: str, name: str) -> Path | None:
+        """A file of a commit where it lies in the hub's own cache; None where it was not fetched to this machine."""
+        with online() as hub:
+            found = hub.try_to_load_from_cache(self.id, name, revision=at, repo_type=self.kind)
+        return Path(found) if isinstance(found, str) else None
+
     @contextmanager
     def _answers(self, revision: str) -> Iterator[None]:
         from huggingface_hub import errors  # noqa: PLC0415 - see online

@@ -1,74 +1,47 @@
-"""Any S3 server as a store: every call bounded, retried until the deadline, and lost replies recognised."""
+"""Any S3 server as a store: every call bounded, retried until the deadline, and lost replies recognised.
 
-import asyncio
+s3fs does everything but move the blocks of large objects, for which threads of botocore take half of its time.
+"""
+
 import base64
 import contextlib
 import hashlib
 import logging
 import re
-import time
+import zlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import aiohttp
+import aiobotocore.session
+import botocore.session
 import fsspec.asyn
 import s3fs
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    IncompleteReadError,
-    MetadataRetrievalError,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from botocore.parsers import ResponseParserError
-from fsspec.exceptions import FSTimeoutError
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.loaders import Loader, create_loader
 
 from infra.errors import Corrupt, LuthierError, StoreRefused, Unreachable
 from infra.storage.objects import BLOCK, file_blocks
+from infra.storage.tries import Request, Tries
+from infra.storage.weather import Taken
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MISSING = {"NoSuchKey", "404", "NoSuchUpload", "InvalidRange", "416"}
-_TAKEN = {"PreconditionFailed", "412"}
-_AGAIN = {  # besides every status of 500 and above
-    *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded", "429"),
-    *("ConditionalRequestConflict", "409", "OperationAborted"),
-    *("IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
-}
-_WEATHER = (
-    *(HTTPClientError, BotoConnectionError, IncompleteReadError, ResponseParserError),
-    *(CredentialRetrievalError, MetadataRetrievalError),  # a cloud's metadata service has bad moments too
-    *(FSTimeoutError, aiohttp.ClientError, ConnectionError, TimeoutError, asyncio.IncompleteReadError),
-)
-_REMEDIES = {  # what a code of S3 means for who set it up; others get the general remedy
-    "InvalidAccessKeyId": "the server does not know the key in AWS_ACCESS_KEY_ID: is it this server's?",
-    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID, or a proxy changes requests",
-    "RequestTimeTooSkewed": "set this machine's clock (timedatectl, chronyc tracking): S3 allows 15 minutes",
-    "AccessDenied": "give the key the right that is named, on the bucket and all below the prefix (docs/connect.md)",
-    **dict.fromkeys(
-        ("AuthorizationHeaderMalformed", "PermanentRedirect", "301", "IllegalLocationConstraintException"),
-        "the bucket is in another region: set AWS_DEFAULT_REGION to it",
-    ),
-    **dict.fromkeys(
-        ("ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
-        "the session is over: get new credentials, AWS_SESSION_TOKEN among them",
-    ),
-}
+PIECE = 256 * 2**10  # what is read at once: it is hashed and written while a core's cache still has it
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # AWS's rule, which also keeps user:password@host out
 
 
 class S3Objects:
     """Objects below `s3://bucket/prefix`. Credentials and endpoint come from the provider chain, never from arguments.
 
-    `deadline_s` bounds each operation with all its retries; `request_s` one request, which is the only thing that
-    ends a PUT to a server that swallows it (botocore's read timeout does not cover the wait for 100-continue).
+    `deadline_s` bounds each operation with all its retries; `request_s` one request, also one whose answer comes drop by
+    drop, which no timeout of a socket would end.
     """
 
     def __init__(self, uri: str, deadline_s: float = 180.0, request_s: float = 60.0) -> None:
@@ -82,24 +55,54 @@ class S3Objects:
                 remedy="use s3://bucket or s3://bucket/prefix; the server goes into AWS_ENDPOINT_URL, credentials into AWS_*",
             )
         self.deadline_s, self.request_s = deadline_s, request_s
-        # One layer of retries, ours below: it knows the deadline and what a refused condition means.
-        config = {"retries": {"total_max_attempts": 1}, "read_timeout": request_s}
-        self.fs = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True, config_kwargs=config)
-        self.fs.retries = 1
+        self._tries = Tries(self.uri, self.bucket, deadline_s, request_s)
+
+    @cached_property
+    def fs(self) -> s3fs.S3FileSystem:
+        """This process's own, made when it is first needed, so that bad settings are refused like bad answers."""
+        session = aiobotocore.session.get_session()
+        session.register_component("data_loader", _loader())
+        fs = s3fs.S3FileSystem(
+            session=session, use_listings_cache=False, skip_instance_cache=True, config_kwargs=self._settings()
+        )
+        fs.retries = 1
+        return fs
+
+    @cached_property
+    def client(self) -> Any:
+        """What moves blocks: half of what that costs in s3fs is asyncio's copying (decision 0026)."""
+        session = botocore.session.get_session()
+        session.register_component("data_loader", _loader())
+        return session.create_client("s3", config=Config(**self._settings()))
+
+    def _settings(self) -> dict[str, Any]:
+        # One layer of retries, ours below: it knows the deadline and what a refused condition means. Every body has a
+        # checksum in a signed header; to hash it for the signature too would cost as much again.
+        retries, signed = {"total_max_attempts": 1}, {"payload_signing_enabled": False}
+        times = {"connect_timeout": self.request_s, "read_timeout": self.request_s}
+        return {"retries": retries, "s3": signed, **times}
 
     def get(self, key: str) -> bytes | None:
-        return self._body(key, {})
+        async def read() -> bytes:
+            reply = await self.fs._call_s3("get_object", Bucket=self.bucket, Key=self._key(key))
+            async with reply["Body"] as body:
+                return bytes(await body.read())
+
+        try:
+            return self._tries.done((partial(self._ask, read), f"get {key}"))
+        except FileNotFoundError:
+            return None
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put_object", Key=self._key(key), Body=data, **_checked(data))
+        self._put(key, data, hashlib.sha256(data).digest())
 
     def create(self, key: str, data: bytes) -> bool:
-        # An empty conditional write would overwrite (s3fs), and could not be told from another's.
+        # An empty conditional write would overwrite on some servers, and could not be told from another's.
         if not data:
             raise ValueError("a commit record is never empty")
         try:
-            self._call("put_object", Key=self._key(key), Body=data, IfNoneMatch="*", **_checked(data))
-        except _Taken:
+            self._put(key, data, hashlib.sha256(data).digest(), IfNoneMatch="*")
+        except Taken:
             # Refused: by another, or by our own earlier request whose reply was lost. The bytes tell.
             return self.get(key) == data
         return True
@@ -131,22 +134,25 @@ class S3Objects:
         if size is None:
             raise FileNotFoundError(f"{self.uri}/{key}")
         same = {"IfMatch": etag} if etag else {}
-        for start in range(0, size, BLOCK):
-            stop = min(start + BLOCK, size)
-            try:
-                block = self._body(key, {"Range": f"bytes={start}-{stop - 1}", **same})
-            except _Taken:
-                block = None
-            if block is None or len(block) != stop - start:
-                raise Corrupt("an object changed or vanished while it was read", place=f"{self.uri}/{key}")
-            yield block
+        ranges = [(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
+        asked = (self._reading(key, {"Range": f"bytes={start}-{stop - 1}", **same}) for start, stop in ranges)
+        with contextlib.closing(self._tries.in_order(asked)) as read:
+            for start, stop in ranges:
+                try:
+                    pieces = next(read)
+                except (Taken, FileNotFoundError):
+                    pieces = ()
+                if sum(map(len, pieces)) != stop - start:
+                    raise Corrupt("an object changed or vanished while it was read", place=f"{self.uri}/{key}")
+                yield from pieces
 
     def upload(self, path: Path, key: str) -> tuple[int, str]:
         if path.stat().st_size > BLOCK:
             return self.in_parts(path, key)
         data = path.read_bytes()
-        self.put(key, data)
-        return len(data), hashlib.sha256(data).hexdigest()
+        sha = hashlib.sha256(data)
+        self._put(key, data, sha.digest())
+        return len(data), sha.hexdigest()
 
     def delete(self, key: str) -> None:
         self._call("delete_object", Key=self._key(key))
@@ -156,7 +162,7 @@ class S3Objects:
         try:
             reply = self._call("list_objects_v2", Prefix=self.prefix, MaxKeys=1)
         except (StoreRefused, FileNotFoundError) as error:
-            said = error.__cause__.__cause__ if isinstance(error.__cause__, OSError) else error.__cause__
+            said = error.__cause__
             if not isinstance(said, ClientError):
                 raise
             reply = said.response
@@ -165,7 +171,7 @@ class S3Objects:
     def in_parts(self, path: Path, key: str) -> tuple[int, str]:
         """Store a file as a multipart upload, whatever its size; size and sha256."""
         name = self._key(key)
-        upload = self._call("create_multipart_upload", Key=name, ChecksumAlgorithm="SHA256")["UploadId"]
+        upload = self._call("create_multipart_upload", Key=name, ChecksumAlgorithm="CRC32")["UploadId"]
         try:
             size, sha, parts = self._parts(path, name, upload)
             # No such upload: completed by a request whose reply was lost, or aborted by someone. HEAD tells.
@@ -179,13 +185,20 @@ class S3Objects:
         return size, sha
 
     def _parts(self, path: Path, name: str, upload: str) -> tuple[int, str, Sequence[dict[str, Any]]]:
-        sha, size, parts = hashlib.sha256(), 0, []
-        for number, block in enumerate(file_blocks(path), 1):
-            sha.update(block)
-            size += len(block)
-            checked = _checked(block)
-            part = self._call("upload_part", Key=name, UploadId=upload, PartNumber=number, Body=block, **checked)
-            parts.append({"PartNumber": number, "ETag": part["ETag"], **checked})
+        sha, size, parts = hashlib.sha256(), 0, list[dict[str, Any]]()
+
+        def blocks() -> Iterator[Request[dict[str, Any]]]:
+            nonlocal size
+            for number, block in enumerate(file_blocks(path), 1):
+                sha.update(block)
+                size += len(block)
+                # The whole file's sha256 is for readers; the server needs only to see that this part came as it was sent.
+                parts.append({"PartNumber": number, "ChecksumCRC32": _base64(zlib.crc32(block).to_bytes(4, "big"))})
+                told = {"Bucket": self.bucket, "Key": name, "UploadId": upload, **parts[-1]}
+                yield partial(self.client.upload_part, Body=block, **told), f"upload_part {name}"
+
+        for number, reply in enumerate(self._tries.in_order(blocks())):
+            parts[number]["ETag"] = reply["ETag"]
         return size, sha.hexdigest(), parts
 
     def _abort(self, name: str, upload: str) -> None:
@@ -200,92 +213,44 @@ class S3Objects:
     def _key(self, key: str) -> str:
         return self.prefix + key
 
-    def _body(self, key: str, more: dict[str, str]) -> bytes | None:
-        async def read() -> bytes:
-            reply = await self.fs._call_s3("get_object", Bucket=self.bucket, Key=self._key(key), **more)
-            async with reply["Body"] as stream:
-                return bytes(await stream.read())
+    def _put(self, key: str, data: bytes, sha: bytes, **condition: str) -> None:
+        # The server compares, so that a flipped bit on the way is an error there and not an artifact here.
+        self._call("put_object", Key=self._key(key), Body=data, ChecksumSHA256=_base64(sha), **condition)
 
-        try:
-            return self._bounded(read, f"get {key}")
-        except FileNotFoundError:
-            return None
+    def _reading(self, key: str, more: dict[str, str]) -> Request[Sequence[bytes]]:
+        def read() -> Sequence[bytes]:
+            reply = self.client.get_object(Bucket=self.bucket, Key=self._key(key), **more)
+            with contextlib.closing(reply["Body"]) as body:
+                return list(iter(partial(body.read, PIECE), b""))
+
+        return read, f"get {key}"
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        return self._tries.done(self._request(method, **arguments))
+
+    def _request(self, method: str, **arguments: Any) -> Request[dict[str, Any]]:
         async def call() -> dict[str, Any]:
             reply: dict[str, Any] = await self.fs._call_s3(method, Bucket=self.bucket, **arguments)
             return reply
 
-        return self._bounded(call, f"{method} {arguments.get('Key', arguments.get('Prefix', ''))}")
+        return partial(self._ask, call), f"{method} {arguments.get('Key', arguments.get('Prefix', ''))}"
 
-    def _bounded(self, call: Callable[[], Awaitable[T]], what: str) -> T:
-        """Try until it works, until another try cannot help, or until the deadline: then Unreachable says what was last."""
-        end = time.monotonic() + self.deadline_s
-        pause, problem = 0.2, cast(Exception | None, None)
-        while True:
-            left = max(end - time.monotonic(), 0.1)
-            try:
-                result: T = fsspec.asyn.sync(self.fs.loop, call, timeout=min(self.request_s, left))
-                return result
-            except FSTimeoutError as error:
-                problem = problem or error  # a try cut short by the deadline says less than the one before
-            except _WEATHER as error:
-                problem = error
-            except (BotoCoreError, ValueError) as error:  # no credentials, no such profile, an endpoint that is no URL
-                raise _denied(self.uri, str(error), what) from error
-            except (OSError, ClientError) as error:
-                self._classify(error, what)
-                problem = error
-            if time.monotonic() + pause > end:
-                raise self._unreachable(what, problem) from problem
-            time.sleep(pause)
-            pause = min(pause * 2, 10.0)
-
-    def _unreachable(self, what: str, problem: Exception) -> Unreachable:
-        return Unreachable(
-            f"the store did not answer within {self.deadline_s:.0f} s ({what})",
-            place=self.uri,
-            value=f"{type(problem).__name__}: {problem}",
-            remedy="check the server and AWS_ENDPOINT_URL; LUTHIER_STORE_DEADLINE_S sets how long to wait",
-        )
-
-    def _classify(self, error: OSError | ClientError, what: str) -> None:
-        """Return where another try may help; raise what the error means where it cannot."""
-        cause = error if isinstance(error, ClientError) else error.__cause__
-        if not isinstance(cause, ClientError):
-            raise error
-        code = str(cause.response["Error"].get("Code", ""))
-        if code in _AGAIN or cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-            return
-        if code in _TAKEN:
-            raise _Taken from error
-        if code in _MISSING:
-            raise FileNotFoundError(self.uri) from error
-        if code == "NoSuchBucket":
-            raise StoreRefused(
-                "the bucket does not exist",
-                place=self.uri,
-                value=self.bucket,
-                remedy="create it, or set LUTHIER_STORE to one that exists",
-            ) from error
-        said = f"{code}: {cause.response['Error'].get('Message', '')}"
-        raise _denied(self.uri, said, what, _REMEDIES.get(code, "")) from error
+    def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Have s3fs do it in its loop; what the server said stays botocore's error, which tells more than s3fs's."""
+        try:
+            result: T = fsspec.asyn.sync(self.fs.loop, call)
+        except OSError as error:
+            if isinstance(error.__cause__, ClientError):
+                raise error.__cause__ from None
+            raise
+        return result
 
 
-class _Taken(Exception):
-    """A conditional write found something already there."""
+@cache
+def _loader() -> Loader:
+    """What botocore knows of S3, read from disk once a process."""
+    return create_loader()
 
 
-def _denied(uri: str, value: str, what: str, remedy: str = "") -> StoreRefused:
-    return StoreRefused(
-        f"the store refused {what.partition(' ')[0]}",
-        place=uri,
-        value=value,
-        remedy=remedy
-        or "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, the clock, and the rights to read, write, list and delete",
-    )
-
-
-def _checked(data: bytes) -> dict[str, str]:
-    # The server compares, so that a flipped bit on the way is an error there and not an artifact here.
-    return {"ChecksumSHA256": base64.b64encode(hashlib.sha256(data).digest()).decode()}
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import BadRecipe
 from infra.frozen import digest
+from infra.storage import near
 from infra.storage.objects import file_blocks
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def local_path(name: str, place: str) -> Path:
             "there is no such file or folder",
             place=place,
             value=name,
-            remedy="paths are relative to the recipe's folder",
+            remedy=near.advice(str(path)),
         )
     return path
 
@@ -81,7 +82,8 @@ def listed(name: str, place: str) -> list[Listed]:
     else:
         found = [stamped(path) for path in _local(name, place)]
     if not found:
-        raise BadRecipe("nothing matches", place=place, value=name, remedy="paths are relative to the recipe's folder")
+        remedy = near.RELATIVE if "://" in name else near.advice(name)
+        raise BadRecipe("nothing matches", place=place, value=name, remedy=remedy)
     return sorted(found, key=lambda file: file.uri)
 
 

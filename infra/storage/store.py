@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 
 from infra.errors import Corrupt, LuthierError, StoreRefused
-from infra.frozen import canonical
 from infra.storage import layout
 from infra.storage.objects import LocalObjects, Objects
 from infra.storage.receipt import FileEntry, Manifest, Receipt
@@ -55,20 +54,24 @@ class Store:
         return True
 
     def newest(self, stage: str, key: str) -> Manifest | None:
-        """The highest generation's manifest, whatever the state of its files."""
+        """The highest generation's manifest, whatever the state of its files; none where its record is marked as damaged."""
+        return self._newest(stage, key)[1]
+
+    def _newest(self, stage: str, key: str) -> tuple[int, Manifest | None]:
         found = self.objects.list(layout.home(stage, key) + "/MANIFEST")
-        generations = [number for name in found if (number := layout.generation(name))]
-        if not generations:
-            return None
-        place = layout.manifest(stage, key, max(generations))
+        number = max((number for name in found if (number := layout.generation(name))), default=0)
+        if number == 0 or layout.record_tombstone(stage, key, number) in found:
+            return number, None
+        place = layout.manifest(stage, key, number)
         data = self.objects.get(place)
         try:
-            return None if data is None else Manifest.model_validate_json(data)
+            return number, None if data is None else Manifest.read(data)
         except ValueError as error:
             raise Corrupt(
                 "a commit record cannot be read",
                 place=f"{self.uri}/{place}",
-                remedy="written by a newer Luthier, or damaged: move it away to have the stage run again",
+                value=error,
+                remedy="written by a newer Luthier, or damaged: then `luthier verify --all --condemn` has its stage run again",
             ) from error
 
     def receipt(self, manifest: Manifest) -> Receipt:
@@ -98,6 +101,10 @@ class Store:
         """Mark an attempt as corrupt, for whoever runs its stage next."""
         self.objects.put(layout.tombstone(manifest.stage, manifest.key, manifest.attempt), b"corrupt")
 
+    def condemn_record(self, stage: str, key: str, number: int) -> None:
+        """Mark a commit record as damaged: the next run makes the artifact anew, as the next generation."""
+        self.objects.put(layout.record_tombstone(stage, key, number), b"corrupt")
+
     def corrupt(self, manifest: Manifest, place: str, actual: str, expected: str) -> Corrupt:
         """Condemn an attempt for one of its files, and the error to raise about it."""
         self.condemn(manifest)
@@ -109,12 +116,14 @@ class Store:
         )
 
     def read(self, receipt: Receipt, name: str) -> bytes:
-        """One small file of an artifact, checked; Corrupt where it is not there or not what was committed."""
+        """One small file of an artifact, checked; Corrupt where it is not what was committed, or never was part of it."""
         manifest = self.manifest(receipt)
+        expected = next((file.sha256 for file in manifest.files if file.path == name), None)
+        if expected is None:  # nothing is wrong with the artifact
+            raise Corrupt("an artifact has no such file", place=receipt.uri, value=name)
         place = layout.join(layout.attempt(manifest.stage, manifest.key, manifest.attempt), name)
         data = self.objects.get(place)
         actual = "missing" if data is None else hashlib.sha256(data).hexdigest()
-        expected = next((file.sha256 for file in manifest.files if file.path == name), "no such file")
         if data is None or actual != expected:
             raise self.corrupt(manifest, place, actual, expected)
         return data
@@ -135,14 +144,15 @@ class Store:
         With `supersede`, other content than what is committed becomes the next generation: for stages that
         reconcile an outside system and may find it changed.
         """
-        older = self.newest(manifest.stage, manifest.key)
+        number, older = self._newest(manifest.stage, manifest.key)
         whole = older is not None and self.find(manifest.stage, manifest.key) is not None
         if older is not None and whole and not (supersede and older.content_sha256 != manifest.content_sha256):
             return self._yield_to(older, manifest)
-        if older is not None:
-            manifest = manifest.model_copy(update={"generation": older.generation + 1, "replaces": older.attempt})
+        if number:
+            replaces = older.attempt if older else ""
+            manifest = manifest.model_copy(update={"generation": number + 1, "replaces": replaces})
         place = layout.manifest(manifest.stage, manifest.key, manifest.generation)
-        if self.objects.create(place, canonical(manifest.model_dump(mode="json"))):
+        if self.objects.create(place, manifest.record()):
             return manifest
         winner = self.newest(manifest.stage, manifest.key)
         if winner is None:

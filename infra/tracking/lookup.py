@@ -87,6 +87,22 @@ class Lookup:
             aliases = {one: self._client.get_registered_model(one).aliases for one in {item.name for item in found}}
         return [_version(item, aliases[item.name]) for item in found]
 
+    def every_version(self) -> list[Version]:
+        """All versions of all models, however many: for those to whom one that is not told does not exist."""
+        if self._client is None:
+            return []
+        found: list[ModelVersion] = []
+        more: str | None = None
+        with self._answers():
+            while True:
+                page = self._client.search_model_versions(max_results=_MOST, page_token=more)
+                found += page
+                more = page.token
+                if not more:
+                    break
+            aliases = {one: self._client.get_registered_model(one).aliases for one in {item.name for item in found}}
+        return [_version(item, aliases[item.name]) for item in found]
+
     def version(self, spec: str) -> Version:
         """The version that `tickets`, `tickets/3`, `tickets@candidate` or `models:/tickets/3` means.
 

@@ -9,6 +9,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
+from infra.tracking import database
+from infra.tracking.pages import room
+
 log = logging.getLogger(__name__)
 
 EXPERIMENT = "luthier"
@@ -16,13 +19,16 @@ RETRY_S = 30.0
 
 
 class Curve:
-    """One MLflow run, found again by its tag, so that every attempt of a training draws on the same curve."""
+    """One MLflow run, found again by its tag, so that every attempt of a training draws on the same curve.
 
-    def __init__(self, tracking_uri: str, key: str, params: dict[str, str]) -> None:
+    Its `params` are those of the first attempt, its `tags` those of the last.
+    """
+
+    def __init__(self, tracking_uri: str, key: str, params: dict[str, str], tags: dict[str, str] | None = None) -> None:
         # A training must not wait minutes for a page nobody may be looking at.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        self._uri, self._key, self._params = tracking_uri, key, params
+        self._uri, self._key, self._params, self._tags = tracking_uri, key, params, tags or {}
         self._client: MlflowClient | None = None
         self._waiting: list[Metric] = []
         self._not_before = 0.0
@@ -62,9 +68,14 @@ class Curve:
 
     def _connected(self) -> MlflowClient:
         if self._client is None:
+            database.ensure(self._uri)
             client = MlflowClient(self._uri)
             found = client.get_experiment_by_name(EXPERIMENT)
-            experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT)
+            experiment = (
+                found.experiment_id
+                if found
+                else client.create_experiment(EXPERIMENT, artifact_location=room(self._uri))
+            )
             known = client.search_runs([experiment], f"tags.`luthier.training_key` = '{self._key}'", max_results=1)
             if known:
                 self.run_id = known[0].info.run_id
@@ -76,5 +87,7 @@ class Curve:
                 self.run_id = run.info.run_id
                 for name, value in self._params.items():
                     client.log_param(self.run_id, name, value[:500])
+            for name, value in self._tags.items():
+                client.set_tag(self.run_id, name, value)
             self._client = client
         return self._client

@@ -11,6 +11,8 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from infra.errors import Refused, Unreachable
+from infra.tracking import database
+from infra.tracking.pages import room
 
 CONTENT = "luthier.content_sha256"
 REGISTRATION = "luthier.registration"  # the key of the registry's artifact, which names everything else
@@ -26,24 +28,24 @@ class Versions:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         self._uri = tracking_uri
         with self._answers():
+            database.ensure(tracking_uri)
             self._client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
     def ensure(self, name: str, source: str, tags: Mapping[str, str], run_id: str | None, description: str) -> int:
         """The number of the version with this content at this source, made where there is none; its tags and
         description are brought up to date.
 
-        Racers may both create one: the lowest number stays, and each later creator deletes its own.
+        Racers may both create one, and so may a request whose reply was lost: the lowest number stays, and later ones
+        to which no alias leads are deleted by whoever sees them.
         """
         with self._answers():
             self._ensure_model(name)
             found = self._find(name, source, tags[CONTENT])
             if not found:
-                mine = self._client.create_model_version(
-                    name, source, run_id=run_id, tags=dict(tags), description=description
-                )
+                self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), description=description)
                 found = self._find(name, source, tags[CONTENT])
-                if found[0].version != mine.version:
-                    self._client.delete_model_version(name, str(mine.version))
+            if found[1:]:
+                self._delete(name, found[1:])
             self._update(found[0], tags, description)
             return int(found[0].version)
 
@@ -87,7 +89,7 @@ class Versions:
 
     def _ensure_experiment(self, name: str) -> str:
         try:
-            return str(self._client.create_experiment(name))
+            return str(self._client.create_experiment(name, artifact_location=room(self._uri)))
         except MlflowException as error:
             if error.error_code != _EXISTS:
                 raise
@@ -97,6 +99,15 @@ class Versions:
         # The same content at another source is another version: the older place may be gone.
         found = self._client.search_model_versions(f"name = '{name}' and tags.`{CONTENT}` = '{content}'")
         return sorted((one for one in found if one.source == source), key=lambda one: int(one.version))
+
+    def _delete(self, name: str, later: list[ModelVersion]) -> None:
+        aliased = {str(number) for number in dict(self._client.get_registered_model(name).aliases).values()}
+        for number in {str(one.version) for one in later} - aliased:
+            try:
+                self._client.delete_model_version(name, number)
+            except MlflowException as error:  # another was quicker
+                if error.error_code != _MISSING:
+                    raise
 
     def _update(self, version: ModelVersion, tags: Mapping[str, str], description: str) -> None:
         for key, value in tags.items():

@@ -11,17 +11,21 @@ from pipelines.cli import (
     data,
     deploy,
     doctor,
+    explain,
+    gc,
     import_config,
     init,
     plan,
     pull,
     push,
+    rerun,
     run,
     runs,
     schema,
     show,
     stack,
     try_,
+    verify,
 )
 
 app = typer.Typer(
@@ -41,6 +45,10 @@ app.command("try")(try_.try_)
 app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("push")(push.push)
+app.command("verify")(verify.verify)
+app.command("gc")(gc.gc)
+app.command("rerun")(rerun.rerun)
+app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.command("deploy")(deploy.deploy)

@@ -33,7 +33,7 @@ def preview(
     """Show rows as text and tokens, with what is learned of them, before anything is trained.
 
     Green is learned, dim is prompt (weight prompt_loss_weight), and special tokens are shown as they are written. In a
-    pipe, what is learned stands between ⟦ and ⟧.
+    pipe, what is learned stands between ⟦ and ⟧. Answers that people rejected are red, in a pipe between ⟦- and -⟧.
     """
     plan = recipes.load(recipe, recipes.parse_assignments(set_ or []))
     platform = settings.load().platform()
@@ -91,8 +91,12 @@ def _short(part: Part) -> str:
     text = part.text
     if len(text) > MOST:
         text = f"{text[: MOST // 2]} … {len(text) - MOST} characters … {text[-MOST // 2 :]}"
-    return text if sys.stdout.isatty() or not part.learned else f"⟦{text}⟧"
+    if sys.stdout.isatty() or not part.learned:
+        return text
+    return f"⟦-{text}-⟧" if part.rejected else f"⟦{text}⟧"
 
 
 def _style(part: Part) -> str:
+    if part.rejected:
+        return "red strike"
     return "green underline" if part.learned else "dim"

@@ -9,6 +9,7 @@ import typer
 from infra import settings
 from infra.doctor import devices, machine, servers
 from infra.doctor.finding import Finding
+from infra.doctor.shards import shards
 from infra.doctor.store import store
 from infra.errors import BadRecipe
 from pipelines.cli import screen
@@ -25,7 +26,8 @@ def doctor(
     """Check this machine, its store and its servers, and name the remedy for what is wrong.
 
     Looks at what the environment names, or at the stack that `luthier up` started: settings, versions, disk, memory,
-    compiler, GPUs and their collectives; the store's rights, conditional writes and clock; Prefect, MLflow, the hub.
+    compiler, GPUs and their collectives; the store's rights, conditional writes and clock; Prefect, MLflow, the hub;
+    the cluster of LUTHIER_SHARDS.
     Exit status 0 when runs can work here, 1 otherwise. It leaves nothing behind.
     """
     found = []
@@ -51,6 +53,8 @@ def _findings(gpus: bool) -> Iterator[Finding]:
         yield machine.home(own)
         yield servers.stack(own.home.absolute())
         yield store(own)
+        if own.shards:
+            yield shards(own)
         yield servers.mlflow(own)
     yield servers.proxies()
     yield servers.prefect()

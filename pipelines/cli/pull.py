@@ -9,7 +9,7 @@ import typer
 
 from infra.errors import Corrupt, Refused
 from infra.launch.scratch import scratch
-from infra.printable import line
+from infra.printable import line, size
 from infra.storage import export
 from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest
@@ -96,9 +96,7 @@ def _name_base(found: versions.Found, config: Path) -> None:
 
 def _tell(found: versions.Found, folder: Path, need: int, base: str) -> None:
     at = json.dumps(str(folder))
-    screen.say(
-        f"{found.version} is in {folder} ({screen.size(need)}, every sha256 checked). Its card: {folder / 'README.md'}"
-    )
+    screen.say(f"{found.version} is in {folder} ({size(need)}, every sha256 checked). Its card: {folder / 'README.md'}")
     if base:
         lies = found.input("weights")
         screen.say(f"It belongs on {base}.")

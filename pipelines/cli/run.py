@@ -2,7 +2,8 @@
 
 import logging
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from infra import settings
 from infra.errors import LuthierError
 from infra.storage.receipt import Receipt
 from pipelines import recipe as recipes
+from pipelines.checks import checked
 
 
 def run(
@@ -24,15 +26,20 @@ def run(
     goes on where it was. `luthier plan` shows beforehand what would run.
     """
     overrides = recipes.parse_assignments(set_ or [])
-    recipes.load(recipe, overrides)
+    checked(recipes.load(recipe, overrides))
     platform = settings.load().platform()
+    version = execute(recipes.find(recipe), overrides)
+    typer.echo(closing(version, recipe, platform))
+
+
+def execute(recipe: Path, overrides: dict[str, Any]) -> Receipt:
+    """The flow in this process, on the platform of the environment; the registration."""
     _use_embedded_prefect()
     from pipelines.finetune import finetune  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
     for name in ("prefect.task_runs", "prefect.flow_runs"):
         logging.getLogger(name).addFilter(_without_our_tracebacks)
-    version = finetune(str(recipes.find(recipe)), overrides)
-    typer.echo(_closing(version, recipe, platform))
+    return finetune(str(recipe), overrides)
 
 
 def _use_embedded_prefect() -> None:
@@ -51,7 +58,8 @@ def _without_our_tracebacks(record: logging.LogRecord) -> bool:
     return True
 
 
-def _closing(version: Receipt, recipe: str, platform: settings.Platform) -> str:
+def closing(version: Receipt, recipe: str, platform: settings.Platform) -> str:
+    """What was made, where to look at it, and what to do next."""
     summary = version.summary
     served = platform.tracking_uri.startswith("http")
     mlflow = platform.tracking_uri if served else f"mlflow ui --backend-store-uri {platform.tracking_uri}"

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from infra.printable import clean, line
 
@@ -25,10 +26,15 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], fold: Collection[s
         made.add_column(name, no_wrap=whole, min_width=None if whole or fold is None else 12)
     for row in rows:
         made.add_row(*(Text(clean(cell), overflow="fold") for cell in row))
-    console = Console(width=None if terminal else WIDE, highlight=False)
-    with console.capture() as drawn:
+    drawn(made)
+
+
+def drawn(made: Table | Tree) -> None:
+    """Something of rich's, whose texts are clean; a pipe gets it without colours and unfolded."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    with console.capture() as shown:
         console.print(made)
-    typer.echo("\n".join(row.rstrip() for row in drawn.get().splitlines()))  # with rich's own colours
+    typer.echo("\n".join(row.rstrip() for row in shown.get().splitlines()))  # with rich's own colours
 
 
 def say(text: str = "") -> None:
@@ -83,14 +89,6 @@ def stack(parts: Iterable[str], mark: str) -> str:
 def when(milliseconds: int) -> str:
     """A moment in this machine's time zone, to the minute."""
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def size(number: int) -> str:
-    """Bytes in the unit that people use for them."""
-    value, units = float(number), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.3g} {units[0]}"
 
 
 def figure(value: object) -> str:

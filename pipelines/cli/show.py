@@ -7,6 +7,7 @@ import yaml
 
 from infra import settings
 from infra.errors import LuthierError
+from infra.printable import size
 from infra.settings import Platform
 from infra.storage.lineage import Node, locate, trace
 from infra.storage.receipt import Manifest
@@ -144,7 +145,7 @@ def _tell(told: dict[str, Any]) -> None:
 
 
 def _tell_node(node: dict[str, Any]) -> None:
-    state = {"whole": screen.size(node["bytes"]), "told above": "see above", "gone": "GONE"}[node["state"]]
+    state = {"whole": size(node["bytes"]), "told above": "see above", "gone": "GONE"}[node["state"]]
     screen.say(f"{'  ' * (node['depth'] + 1)}{node['role']}: {node['stage']} {node['key'][:12]}, {state}")
     if node["state"] == "whole":
         screen.say(f"{'  ' * (node['depth'] + 2)}  {node['uri']}")

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.foreign.made import Imported, Keys, limit_rows, put_sources, read_json
+from pipelines.foreign.objective import put_objective
 from pipelines.foreign.training import put_common, put_template, put_tuning
 from tasks.data import foreign
+
+# Its templates that write conversations without tools as ours do, but for white space around a content (data/template.py).
+SAME = {"chatml": "chatml", "llama3": "llama3", "gemma": "gemma", "gemma3": "gemma"}
 
 
 def llamafactory(keys: Keys, folder: Path, gpus: int, dataset_info: Path | None) -> Imported:
     made, stage = Imported("LLaMA-Factory"), keys.text("stage") or "sft"
-    if stage not in ("sft", "pt"):
-        made.unmapped.append(f"stage: {stage} (rows are read, but nothing trains on judged answers yet)")
+    if stage in ("dpo", "kto"):
+        put_objective(made, keys, stage, keys.take("pref_loss") if stage == "dpo" else None)
+    elif stage not in ("sft", "pt"):
+        made.unmapped.append(f"stage: {stage} (nothing trains in this way here)")
     at = keys.text("dataset_dir") or "data"
     info, lies = _dataset_info(made, dataset_info, at, folder)
     put_sources(made, _named(made, keys.take("dataset"), info, lies, stage))
@@ -25,6 +31,7 @@ def llamafactory(keys: Keys, folder: Path, gpus: int, dataset_info: Path | None)
     packing = [keys.take("packing"), keys.take("neat_packing")]
     made.put("data.packing", any(packing) or (stage == "pt" and packing[0] is None))
     made.put("data.prompt_loss_weight", 1.0 if keys.take("train_on_prompt") else 0.0)
+    made.put("data.train_on_last_turn", bool(keys.take("mask_history")) or None)
     kind = keys.text("finetuning_type") or "lora"
     put_tuning(made, keys, kind, keys.take("quantization_bit") == 4)
     if kind == "lora":
@@ -34,7 +41,7 @@ def llamafactory(keys: Keys, folder: Path, gpus: int, dataset_info: Path | None)
         tuning = made.sections["train"]["tuning"]
         tuning.setdefault("lora_alpha", 2 * tuning["lora_r"])
     put_common(made, keys, folder, gpus, ("per_device_train_batch_size", None))
-    put_template(made, keys.take("template"), None, "default")
+    put_template(made, keys.take("template"), None, "default", SAME)
     made.finish(keys)
     return made
 

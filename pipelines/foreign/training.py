@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _PLACES = {
     "max_grad_norm": "train.max_grad_norm",
     "seed": "train.seed",
     "logging_steps": "train.logging_steps",
+    "loss_watchdog_threshold": "train.loss_watchdog_threshold",
+    "loss_watchdog_patience": "train.loss_watchdog_patience",
     "optimizer": "train.training_args.optim",
     "optim": "train.training_args.optim",
     "adam_beta1": "train.training_args.adam_beta1",
@@ -74,10 +77,14 @@ def put_tuning(made: Imported, keys: Keys, kind: str, four_bit: bool) -> None:
             made.put(place, value)
 
 
-def put_template(made: Imported, name: Any, text: Any, own: str) -> None:
-    """Templates have names of each tool's own; the tokenizer's is used, which is that of the model."""
+def put_template(made: Imported, name: Any, text: Any, own: str, same: Mapping[str, str]) -> None:
+    """Templates have names of each tool's own: one of ours that writes the `same` is named, else the tokenizer's is used,
+    which is that of the model."""
     if text:
         made.unmapped.append("chat_template_jinja: write it into a file and name it in data.chat_template")
+    elif name in same:
+        made.put("data.chat_template", same[name])
+        made.notes.append(f"template {name}: ours of that name writes the same, but what calls tools in its own way")
     elif name and name != own:
         made.notes.append(
             f"template {name}: the tokenizer's own chat template is used; where that is another, name a Jinja file in "

@@ -15,6 +15,7 @@ from infra.settings import Platform
 from infra.storage.receipt import Manifest, Receipt
 from tasks.data import diff
 from tasks.data.changes import Answer, Changes, Example, Question
+from tasks.data.judged import NOTHING
 from tasks.data.packing import Ints
 from tasks.data.preview import Shown
 from tasks.data.reading import place
@@ -56,13 +57,13 @@ class Dataset:
             tokenizer = self.manifest.inputs["tokenizer"]
             self.encoder = Encoder(load(self._platform.cache.materialise(self._platform.store, tokenizer, folder)))
         known = self.rows.rows[row]
-        ids, weights = self._looked.tokens(int(known["shard"]), int(known["begin"]), int(known["length"]))
+        text = Tokens(*self._looked.tokens(int(known["shard"]), int(known["begin"]), int(known["length"])))
         name, kind = self.rows.files[int(known["file"])]
         return Shown(
             place=place(name, kind, int(known["line"])),
-            tokens=len(ids),
+            tokens=len(text.ids),
             learned=int(known["learned"]),
-            parts=tuple(parts(Tokens(ids, weights), self.encoder, self._prompt)),
+            parts=tuple(parts([text], NOTHING, self.encoder, self._prompt)),
         )
 
 

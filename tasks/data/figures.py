@@ -5,8 +5,10 @@ from numpy.typing import NDArray
 
 from infra.frozen import Frozen
 from tasks.data.config import Source
-from tasks.data.index import Flags, Index, Side
+from tasks.data.index import Flags, Index
+from tasks.data.judged import DESIRABLE, PAIR, UNDESIRABLE
 from tasks.data.packing import Ints
+from tasks.data.sides import Side
 
 BARS = 48
 
@@ -66,7 +68,7 @@ def _source(found: Index, train: Side, validation: Side, number: int, source: So
     trained, kept_out = (int((side.times[mine] > 0).sum()) for side in (train, validation))
     bad, rows = sum(made.told.bad for made in shards), sum(sum(made.told.rows) for made in shards)
     times = (validation if held else train).times[mine]
-    lengths = _cut(found, found.rows["length"][mine].astype(np.int64))
+    lengths = _cut(found, mine)
     tokens = int((lengths * times).sum())
     return SourceFigures(
         name=names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "",
@@ -84,7 +86,7 @@ def _source(found: Index, train: Side, validation: Side, number: int, source: So
 
 def lengths(found: Index) -> Lengths:
     """The rows by length; nearly all of them have a bar, and those of max_length."""
-    rows = found.rows["length"].astype(np.int64)
+    rows = found.longest()
     nearly = int(np.quantile(rows, 0.999, method="inverted_cdf"))
     top = min(int(rows.max()), max(nearly, found.config.max_length) * 11 // 10)
     width = max(1, -(-top // BARS))
@@ -100,14 +102,14 @@ def lengths(found: Index) -> Lengths:
 def cost(found: Index, train: Side) -> Cost:
     """Of the training side."""
     rows = found.rows["length"].astype(np.int64)
-    room = len(train.bins) * found.config.max_length
+    room = len(train.bins) * found.room
     return Cost(
         tokens=train.tokens,
         learned_tokens=int((learned(found) * train.times).sum()),
         sequences=len(train.bins),
         padding_share=1 - train.tokens / room,
-        extra_pieces=len(train.pieces) - int(train.times.sum()),
-        truncated_tokens=int(((rows - _cut(found, rows)) * train.times).sum()),
+        extra_pieces=0 if found.kind else len(train.pieces) - int(train.times.sum()),
+        truncated_tokens=int(((rows - _cut(found, slice(None))) * train.times).sum()),
         dropped_tokens=int(rows[~found.kept].sum()),
     )
 
@@ -119,6 +121,8 @@ def learned(found: Index) -> Ints:
     whole = rows["learned"].astype(np.int64)
     if found.config.overlong != "truncate":
         return whole
+    if found.kind:
+        return np.asarray(found.texts.cut(found.config.max_length).learned.sum(axis=1))
     return np.minimum(whole, np.maximum(0, found.config.max_length - rows["first"].astype(np.int64)))
 
 
@@ -127,8 +131,21 @@ def taken(train: Side, validation: Side) -> NDArray[np.int16]:
     return np.asarray(np.where(validation.times > 0, -1, train.times), dtype="<i2")
 
 
-def _cut(found: Index, rows: Ints) -> Ints:
-    return np.minimum(rows, found.config.max_length) if found.config.overlong == "truncate" else rows
+def judged(found: Index) -> dict[str, int]:
+    """How many judged rows there are of each kind, also those that were dropped; nothing where none is judged."""
+    if found.judged is None:
+        return {}
+    counts = np.bincount(found.judged["verdict"], minlength=4)
+    named = {"pairs": PAIR, "desirable": DESIRABLE, "undesirable": UNDESIRABLE}
+    return {name: int(counts[number]) for name, number in named.items() if counts[number]}
+
+
+def _cut(found: Index, some: Flags | slice) -> Ints:
+    """The tokens of some rows as they are trained on."""
+    rows, limit = found.rows["length"][some].astype(np.int64), found.config.max_length
+    if found.config.overlong != "truncate":
+        return rows
+    return np.minimum(found.texts.length[some], limit).sum(axis=1) if found.kind else np.minimum(rows, limit)
 
 
 def _share(part: int, whole: int) -> float:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from infra.storage import hub
 from tasks.data import prompters
+from tasks.data.config import Role
 from tasks.data.messages import CALL, KEYS, SPEAKERS
 
 _SUFFIXES = re.compile(r"\.(jsonl?|csv|parquet|txt)(\.gz)?$")
@@ -77,6 +78,7 @@ _IDLE: dict[str, Any] = {  # keys that ask for what is done here anyway
     "chat_template": None,
     "roles_to_train": ["assistant"],
     "train_on_eos": "turn",
+    "train_on_eot": "turn",
 }
 _TAGS = {
     "user_tag": "user",
@@ -119,6 +121,12 @@ def axolotl(entry: Mapping[str, Any], folder: Path) -> Source:
             continue
         source.unmapped.append(f"{key}: {short(value)}")
     return _pruned(source)
+
+
+def role(name: str) -> str | None:
+    """The role here of a speaker there; None where there is none that can be learned."""
+    found = SPEAKERS.get(name, name)
+    return found if found in get_args(Role) else None
 
 
 def llamafactory(entry: Mapping[str, Any], folder: Path, stage: str = "sft") -> Source:

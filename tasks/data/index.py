@@ -5,7 +5,8 @@ Only what is known of each row is read here, some thirty bytes; tokens stay wher
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -14,47 +15,15 @@ from numpy.typing import NDArray
 
 from infra.errors import BadData
 from tasks.data.config import DataConfig
-from tasks.data.packing import Bins, one_each, pack
+from tasks.data.judged import DESIRABLE, JUDGED, Kind, Texts, kind
 from tasks.data.places import Made, Places, Problem
-from tasks.data.quality import SENSITIVE
+from tasks.data.remedies import remedy
 from tasks.data.shard import ROW, TEXT, Note
+from tasks.data.sides import Lying, Side, Times, labels, pairs, plain
 from tasks.data.similar import copies
 
 SHOWN = 20
-CHUNK = 2**16  # rows that are laid out at once
-# What to do where no row is left, by the reason that most rows were left out for; other reasons are filters.
-_REMEDIES = {
-    "longer than max_length": "raise data.max_length, or set data.overlong",
-    "its answer lies beyond max_length": "raise data.max_length",
-    "also in the validation files": "take the rows of data.train_files out of data.validation_files",
-    "in the evaluation": "give other rows, or set data.decontamination: report",
-    "left out by the weight of its source": "raise the weight of the source",
-    SENSITIVE: "set data.sensitive: redact",
-}
 Flags = NDArray[np.bool_]
-Times = NDArray[np.int32]
-# Where a piece of a row lies: in which shard, from which token on, and how many. Most rows are one piece.
-PIECE = np.dtype([("shard", "<u4"), ("begin", "<u8"), ("length", "<u4")])
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of the data: how often each row is taken, the pieces that makes, and the sequences they are packed into."""
-
-    times: Times
-    pieces: NDArray[np.void]
-    bins: Bins
-
-    @property
-    def tokens(self) -> int:
-        """All tokens of an epoch."""
-        return int(self.pieces["length"].sum(dtype=np.int64))
-
-    def write(self, folder: Path) -> None:
-        """pieces.npy and bins.npz."""
-        folder.mkdir(parents=True)
-        np.save(folder / "pieces.npy", self.pieces)
-        np.savez(folder / "bins.npz", rows=self.bins.rows, starts=self.bins.starts)
 
 
 class Index:
@@ -64,6 +33,7 @@ class Index:
         self.config, self.shards, self.places = config, shards, Places(shards)
         counts = [len(made.rows) for made in shards]
         self.shard = np.repeat(np.arange(len(shards), dtype=np.uint32), counts)
+        self.judged = _judged(shards)
         self.rows = _together(shards)
         self.begin = _begins(shards)
         self.validation: Flags = np.repeat(np.array([made.planned.validation for made in shards], dtype=bool), counts)
@@ -150,6 +120,32 @@ class Index:
             first[at[np.unique(self.rows["print"][at], return_index=True)[1]]] = True
         return first
 
+    @cached_property
+    def kind(self) -> Kind:
+        """Whether the rows are judged, and how; BadData where they are of several kinds."""
+        return "" if self.judged is None else kind(self.judged)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The texts of judged rows."""
+        return Texts.of(self.rows, self.judged)
+
+    def longest(self) -> NDArray[np.int64]:
+        """The tokens of each row's longest text; but for pairs that is the row."""
+        if self.judged is not None:
+            return np.asarray(self.texts.length.max(axis=1))
+        return np.asarray(self.rows["length"].astype(np.int64))
+
+    @property
+    def prompt_loss_weight(self) -> float:
+        """The weight of what is no answer; of judged rows only answers count."""
+        return 0.0 if self.kind else self.config.prompt_loss_weight
+
+    @property
+    def room(self) -> int:
+        """The tokens that a sequence has room for: two texts of max_length where they are pairs."""
+        return self.config.max_length * (2 if self.kind == "pairs" else 1)
+
     def duplicates(self) -> int:
         """Rows that are equal to an earlier one and were kept."""
         return sum(_repeated(self.rows["print"][side & self.kept]) for side in (self.validation, ~self.validation))
@@ -165,9 +161,10 @@ class Index:
     def cut(self) -> None:
         """Leave out rows above max_length, except those that may be cut or split."""
         limit, rows = self.config.max_length, self.rows
-        over: Flags = self.kept & (rows["length"] > limit)
+        over: Flags = self.kept & (self.longest() > limit)
         if self.config.overlong == "truncate":
-            self.drop(over & (rows["first"] >= limit), "its answer lies beyond max_length", " ({length} tokens)")
+            beyond = rows["first"] >= limit if self.judged is None else (self.texts.first >= limit).any(axis=1)
+            self.drop(over & beyond, "its answer lies beyond max_length", " ({length} tokens)")
             cut = np.flatnonzero(over & self.kept)
             self.truncated = len(cut)
             self.problems["truncated"] = [
@@ -190,14 +187,27 @@ class Index:
                 "no row is left to train on",
                 place="data.train_files",
                 value=f"{self.total} rows, {self.bad} bad, {self.dropped.total()} dropped: {dict(self.dropped)}",
-                remedy=_remedy(self.dropped),
+                remedy=remedy(self.dropped),
             )
         return {"train": self._side(times), "validation": self._side(held.astype(np.int32))}
 
     def _side(self, times: Times) -> Side:
-        pieces = self._pieces(times)
-        packed = pack(pieces["length"], self.config.max_length) if self.config.packing else one_each(len(pieces))
-        return Side(times, pieces, packed)
+        if self.judged is not None:
+            return self._judged_side(times, self.judged)
+        config = self.config
+        cut = config.overlong == "truncate"
+        return plain(times, self.shard, self.begin, self.rows["length"], config.max_length, cut, config.packing)
+
+    def _judged_side(self, times: Times, judged: NDArray[np.void]) -> Side:
+        taken = np.repeat(np.arange(len(times)), times)
+        limit, packing = self.config.max_length, self.config.packing
+        known, texts = self.rows[taken], Texts.of(self.rows[taken], judged[taken])
+        chosen, order = texts.length[:, 0], self.order[taken]
+        cut = texts.cut(limit)
+        rows = Lying(self.shard[taken], self.begin[taken], cut, chosen, order, known["asked"])
+        if self.kind == "pairs":
+            return pairs(times, rows, limit, packing)
+        return labels(times, rows, (judged["verdict"][taken] == DESIRABLE).astype(np.uint8), limit, packing)
 
     def _repeats(self, chosen: Flags) -> Times:
         """How often each of the chosen rows is taken, by the weight of its source: [rows], 0 where it is not."""
@@ -211,36 +221,12 @@ class Index:
                 times[mine] = int(whole) + extra
         return times
 
-    def _pieces(self, times: Times) -> NDArray[np.void]:
-        """What lies where of the rows that are taken: PIECE, in reading order; rows that are split are several."""
-        made = [self._pieces_of(times, at, min(at + CHUNK, len(times))) for at in range(0, len(times), CHUNK)]
-        return np.concatenate([np.zeros(0, PIECE), *made])
 
-    def _pieces_of(self, times: Times, begin: int, end: int) -> NDArray[np.void]:
-        taken = np.repeat(np.arange(begin, end), times[begin:end])
-        lengths = self.rows["length"][taken].astype(np.int64)
-        limit = self.config.max_length
-        if self.config.overlong == "truncate":
-            lengths = np.minimum(lengths, limit)
-        count = np.maximum(1, -(-lengths // limit))
-        at = np.repeat(np.arange(len(taken)), count)
-        number = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-        start, stop = number * limit, np.minimum((number + 1) * limit, lengths[at])
-        # Nothing would predict a last piece of one token: the piece before it leaves it another.
-        single = (lengths[at] % limit == 1) & (lengths[at] > limit)
-        stop -= single & (number == count[at] - 2)
-        start -= single & (number == count[at] - 1)
-        made = np.zeros(len(at), PIECE)
-        made["shard"], made["begin"] = self.shard[taken][at], self.begin[taken][at] + start.astype(np.uint64)
-        made["length"] = stop - start
-        return made
-
-
-def _remedy(dropped: Counter[str]) -> str:
-    """What brings back the rows that most were left out for."""
-    if not dropped:
-        return "mend the rows: data.max_bad_rows lets all of them be bad"
-    return _REMEDIES.get(max(dropped, key=dropped.__getitem__), "loosen data.filters")
+def _judged(shards: list[Made]) -> NDArray[np.void] | None:
+    """What is judged of all rows (JUDGED); None where nothing is."""
+    if all(made.judged is None for made in shards):
+        return None
+    return np.concatenate([np.zeros(len(made.rows), JUDGED) if made.judged is None else made.judged for made in shards])
 
 
 def _together(shards: list[Made]) -> NDArray[np.void]:

@@ -21,6 +21,8 @@ def preference(speech: Speech, value: Mapping[str, Any], asked: Sequence[object]
         raise BadRow("chosen and rejected are equal")
     if isinstance(chosen, Chat) and isinstance(rejected, Chat):
         same = _same(chosen.messages, rejected.messages)
+        if {chosen.messages[same]["role"], rejected.messages[same]["role"]} != {"assistant"}:
+            raise BadRow(f"chosen and rejected answer two different prompts (message {same})")
         return Preference(_after(chosen, same), _after(rejected, same))
     if type(chosen) is not type(rejected):
         raise BadRow("chosen and rejected must both be strings or both be messages")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from infra.errors import BadData
 from tasks.data.judgements import labelled, preference
 from tasks.data.messages import KEYS, Speech
-from tasks.data.rows import BadRow, Judged, Labelled, Plain, Preference, Row, Text, listed
+from tasks.data.rows import BadRow, Judged, Plain, Row, Single, Text, listed
 
 if TYPE_CHECKING:
     from tasks.data.row_templates import RowTemplate
@@ -20,22 +20,22 @@ MOST = 100  # different sets of columns that are remembered, and columns that ar
 Value = Mapping[str, Any]
 
 
-def _messages(speech: Speech, value: Value) -> Row:
+def _messages(speech: Speech, value: Value) -> Single:
     return _talk(speech, value, listed(value["messages"], "messages"))
 
 
-def _sharegpt(speech: Speech, value: Value) -> Row:
+def _sharegpt(speech: Speech, value: Value) -> Single:
     return _talk(speech, value, listed(value["conversations"], "conversations"))
 
 
-def _talk(speech: Speech, value: Value, turns: Sequence[object]) -> Row:
+def _talk(speech: Speech, value: Value, turns: Sequence[object]) -> Single:
     """A conversation; of two system messages its own counts, as in LLaMA-Factory."""
     if value.get("system") and not (turns and isinstance(turns[0], Mapping) and speech.role(turns[0], 0) == "system"):
         turns = [*_system(value), *turns]
     return speech.chat(turns, (), value.get("tools"))
 
 
-def _alpaca(speech: Speech, value: Value) -> Row:
+def _alpaca(speech: Speech, value: Value) -> Single:
     """Earlier turns, as pairs of instruction and output, are learned too."""
     answer = {"role": "assistant", "content": value["output"]}
     return speech.chat([*_asked(value), answer], (), value.get("tools"))
@@ -58,7 +58,7 @@ def _system(value: Value) -> list[object]:
     return [{"role": "system", "content": value["system"]}] if value.get("system") else []
 
 
-def _prompt_completion(speech: Speech, value: Value) -> Row:
+def _prompt_completion(speech: Speech, value: Value) -> Single:
     prompt, completion = value["prompt"], value["completion"]
     if isinstance(prompt, list) and isinstance(completion, list):
         return speech.chat(completion, prompt, value.get("tools"))
@@ -70,7 +70,7 @@ def _prompt_completion(speech: Speech, value: Value) -> Row:
     return Plain(prompt, completion)
 
 
-def _text(_: Speech, value: Value) -> Row:
+def _text(_: Speech, value: Value) -> Single:
     text = value["text"]
     if not isinstance(text, str):
         raise BadRow(f"text must be a string, not {type(text).__name__}")
@@ -94,7 +94,7 @@ def _labelled(speech: Speech, value: Value) -> Judged:
 class Layout:
     """Columns that a row must have (one of several sets) and may have, and how it is made of them."""
 
-    make: Callable[[Speech, Value], Row | Judged]
+    make: Callable[[Speech, Value], Row]
     required: tuple[frozenset[str], ...]
     optional: frozenset[str] = frozenset()
 
@@ -107,17 +107,12 @@ class Layout:
         """Whether a row of these columns is of this layout."""
         return any(needed <= set(fields) for needed in self.required)
 
-    @property
-    def judged(self) -> bool:
-        """Whether its rows are answers that people judged."""
-        return self.make in (_preference, _labelled)
-
 
 def _sets(*columns: str) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(names.split()) for names in columns)
 
 
-_ANSWERS: tuple[tuple[Callable[[Speech, Value], Row], frozenset[str]], ...] = (
+_ANSWERS: tuple[tuple[Callable[[Speech, Value], Single], frozenset[str]], ...] = (
     (_messages, frozenset({"messages"})),
     (_sharegpt, frozenset({"conversations"})),
     (_alpaca, frozenset({"instruction", "output"})),
@@ -192,31 +187,21 @@ class Shape:
         return cls(source.format or "auto", source.columns, source.roles, source.row_templates)
 
     def require(self, columns: Collection[str], place: str) -> None:
-        """BadData where a file's columns cannot be rows of any layout, or of several, or of one that nobody learns."""
+        """BadData where a file's columns cannot be rows of any layout, or or of several."""
         try:
             if len(set(columns)) < len(columns):
                 raise BadRow("has two columns of one name")
-            _require_learned(self._layout(tuple(columns)))
+            self._layout(tuple(columns))
         except BadRow as error:
-            judged = str(error) == _JUDGED
             raise BadData(
                 f"the file {error}",
                 place=place,
                 value=", ".join(columns),
-                remedy="give rows with one answer each: the chosen ones, as prompt and completion"
-                if judged
-                else "name the layout in data.format, and columns of other names in data.columns",
+                remedy="name the layout in data.format, and columns of other names in data.columns",
             ) from None
 
     def parse(self, value: object) -> Row:
-        """A row to learn from decoded JSON; BadRow says what is wrong with it, also where it is a judgement."""
-        row = self.read(value)
-        if isinstance(row, Preference | Labelled):
-            raise BadRow(_JUDGED)
-        return row
-
-    def read(self, value: object) -> Row | Judged:
-        """Any row from decoded JSON; BadRow says what is wrong with it."""
+        """A row from decoded JSON; BadRow says what is wrong with it."""
         if not isinstance(value, Mapping):
             raise BadRow(f"a row must be an object, not {type(value).__name__}")
         layout = self._layout(tuple(value))
@@ -269,14 +254,6 @@ class Shape:
     def _note(self, unused: str) -> None:
         if len(self.unused) < MOST:
             self.unused.add(unused)
-
-
-_JUDGED = "holds judged answers (chosen and rejected, or a label); they cannot be trained on yet"
-
-
-def _require_learned(layout: Layout) -> None:
-    if layout.judged:
-        raise BadRow(_JUDGED)
 
 
 def _templates(texts: Mapping[str, str]) -> "dict[str, RowTemplate]":

@@ -42,6 +42,7 @@ svg .wish{stroke:var(--learned);stroke-width:2;stroke-dasharray:6 4}svg .of-limi
 .learned{background:var(--learned-back);color:var(--learned);text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:3px}
 .prompt{color:var(--ink)}.none{color:var(--dim);font-style:italic}.warn{color:var(--bad);font-weight:600}
 .special{color:var(--special);font-weight:700}.control{color:var(--bad);font-size:.8em;border:1px dotted;border-radius:3px;padding:0 .15em}
+.rejected{color:var(--bad);text-decoration:line-through}
 .left{border-left:3px solid var(--bad);padding-left:.7rem}.came{border-left:3px solid var(--learned);padding-left:.7rem}
 """
 
@@ -118,6 +119,9 @@ LEGEND = (
 )
 
 
+REJECTED = '<p><span class="rejected">rejected</span> (struck through): answers that people did not want.</p>\n'
+
+
 def row(shown: Shown, about: str, special: Sequence[str] = (), mark: str = "") -> str:
     """One row with its mask: `about` stands beside its place, `mark` is a class of the style."""
     body = "".join(_part(part, special) for part in shown.parts)
@@ -129,9 +133,9 @@ def row(shown: Shown, about: str, special: Sequence[str] = (), mark: str = "") -
 
 
 def _part(part: Part, special: Sequence[str]) -> str:
-    kind = "learned" if part.learned else "prompt" if part.weight else "none"
+    kind = "rejected" if part.rejected else "learned" if part.learned else "prompt" if part.weight else "none"
     told = f"weight {part.weight:g}" + (f", {part.tokens} token{'s' if part.tokens > 1 else ''}" if part.tokens else "")
-    tag = "ins" if part.learned else "span"
+    tag = "del" if part.rejected else "ins" if part.learned else "span"
     return f'<{tag} class="{kind}" title="{told}">{_marked(_short(part.text), special)}</{tag}>'
 
 

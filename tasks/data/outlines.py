@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from infra.models.bounded import Overrun, within
 from tasks.data.rendering import REFUSALS, given
 from tasks.data.unseen import Question, Seen, Slot, Unseen, environment, pieces_of
 
@@ -74,8 +75,8 @@ class Outlines:
         self._template: Any = None
         if text is not None:
             try:
-                self._template = environment().from_string(text)
-            except jinja2.TemplateError:
+                self._template = within(lambda: environment().from_string(text))
+            except (jinja2.TemplateError, Overrun):
                 return  # whoever renders says what is wrong with it
 
     def find(self, roles: Sequence[str], answers: Sequence[int]) -> Outline | None:
@@ -87,12 +88,12 @@ class Outlines:
         try:
             whole = self._written(messages, False)
             marks = [self._mark(messages, at, whole) for at in answers]
-        except (Seen, *REFUSALS):
+        except (Seen, Overrun, *REFUSALS):
             return None  # it is rendered row by row then, and what is wrong is said there
         return Outline(whole, tuple(mark for mark in marks if mark), tuple(asked)) if all(marks) else None
 
     def _written(self, messages: list[dict[str, Any]], opened: bool) -> Written:
-        found = self._template.render(messages=messages, **given(self._tokenizer, opened))
+        found = within(lambda: self._template.render(messages=messages, **given(self._tokenizer, opened)))
         literals, slots = [""], []
         for piece in pieces_of(found):
             if isinstance(piece, Slot):

@@ -10,6 +10,7 @@ from tasks.data.report import Problem, Report
 
 # Findings that a report may have, by its field.
 FINDINGS = {
+    "judged": "Judged answers",
     "near_duplicates": "Near duplicates",
     "similar": "Near duplicates",
     "overlap": "Shared with the evaluation",
@@ -21,7 +22,7 @@ FINDINGS = {
 
 def page(report: Report, rows: Sequence[Shown], special: Sequence[str]) -> str:
     """The whole page: figures, every kind of loss with its places, and `rows` with what is learned of them."""
-    told = report.model_dump(mode="json")
+    told = report.told()
     sections = [
         markup.tiles(_first(report)),
         _counts(report),

@@ -23,11 +23,12 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """A shard as the index reads it: its plan, what it tells, and its rows (ROW)."""
+    """A shard as the index reads it: its plan, what it tells, its rows (ROW), and what is judged of them (JUDGED)."""
 
     planned: Planned
     told: Told
     rows: NDArray[np.void]
+    judged: NDArray[np.void] | None = None
 
 
 class Places:

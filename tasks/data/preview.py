@@ -25,11 +25,13 @@ class Question(Frozen):
 
 
 class Part(Frozen):
-    """Text of neighbouring tokens with one loss weight, 0 … 1, and whether they are learned as an answer."""
+    """Text of neighbouring tokens with one loss weight, 0 … 1, and whether they are learned as an answer, or unlearned as
+    one that people rejected."""
 
     text: str
     weight: float
     learned: bool = False
+    rejected: bool = False
     tokens: int = 0
 
 

@@ -50,8 +50,10 @@ def totals_of(answer: Answer) -> Iterator[tuple[str, str]]:
 
 def samples(rows: Iterable[Shown], max_length: int, special: Sequence[str]) -> str:
     """Rows with what is learned of them."""
-    made = "".join(markup.row(row, about(row, max_length), special) for row in rows)
-    return markup.section("Rows as they are trained on", markup.LEGEND, made)
+    shown = list(rows)
+    made = "".join(markup.row(row, about(row, max_length), special) for row in shown)
+    legend = markup.LEGEND + (markup.REJECTED if any(part.rejected for row in shown for part in row.parts) else "")
+    return markup.section("Rows as they are trained on", legend, made)
 
 
 def about(row: Shown, max_length: int = 0) -> str:

@@ -10,10 +10,12 @@ from infra.errors import LuthierError
 from tasks.data import sources, templates
 from tasks.data.config import DataConfig, TextConfig
 from tasks.data.formats import read
+from tasks.data.judged import verdict
 from tasks.data.layouts import Shape
 from tasks.data.preview import Answer, Question, Shown
-from tasks.data.rows import BadRow, Chat, Found, Row, Text, sample
-from tasks.data.samples import parts, warnings
+from tasks.data.rows import BadRow, Chat, Found, Row, Text, sample, sequences
+from tasks.data.samples import longest, parts, warnings
+from tasks.data.shard import together
 from tasks.data.templates import Template
 from tasks.data.tokens import Encoder, load
 
@@ -69,19 +71,19 @@ def _rows(file: sources.Pinned, shape: Shape, text: TextConfig, room: Path) -> R
 def _shown(at: str, found: Found, config: DataConfig, template: Template, encoder: Encoder) -> Shown:
     if found.row is None:
         return Shown(place=at, reason=found.reason, sample=found.sample)
-    (text,) = template.render([(at, found.row)])
-    if isinstance(text, BadRow):
-        return Shown(place=at, reason=str(text), sample=sample(found.row.content()))
-    (tokens,) = encoder.encode([text])
-    fate = _fate(found.row, len(tokens.ids), config)
+    rendered = together(template.render([(at, text) for text in sequences(found.row)]))
+    if isinstance(rendered, BadRow):
+        return Shown(place=at, reason=str(rendered), sample=sample(found.row.content()))
+    texts, said = encoder.encode(rendered), verdict(found.row)
+    fate = _fate(found.row, longest(texts), config)
     return Shown(
         place=at,
-        chat=isinstance(found.row, Chat),
+        chat=isinstance(sequences(found.row)[0], Chat),
         fate=fate,
-        warnings=warnings(tokens, fate, config.max_length),
-        tokens=len(tokens.ids),
-        learned=int(tokens.learned.sum()),
-        parts=tuple(parts(tokens, encoder, config.prompt_loss_weight)),
+        warnings=warnings(texts, fate, config.max_length),
+        tokens=sum(len(text.ids) for text in texts),
+        learned=sum(int(text.learned.sum()) for text in texts),
+        parts=tuple(parts(texts, said, encoder, 0.0 if said else config.prompt_loss_weight)),
     )
 
 

@@ -4,10 +4,11 @@ from collections import Counter
 
 from tasks.data.config import TextConfig
 from tasks.data.filters import Filters
-from tasks.data.rows import Row, Text
+from tasks.data.rows import Preference, Row, Text
 from tasks.data.sensitive import hits, redact, scan
 
 SENSITIVE = "personal data or secrets"
+ALIKE = "chosen and rejected are equal without personal data and secrets"
 
 
 class Quality:
@@ -28,7 +29,9 @@ class Quality:
         self.sensitive.update(found)
         masked = ", ".join(f"{hit.kind} {hit.masked}" for hit in hits(row))
         if self._mode == "redact":
-            return redact(row)[0], "", masked
+            clean, _ = redact(row)
+            alike = isinstance(clean, Preference) and clean.chosen == clean.rejected
+            return clean, ALIKE if alike else "", masked
         return row, SENSITIVE if self._mode == "drop" else "", masked
 
 

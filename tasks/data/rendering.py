@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from infra.errors import BadTemplate
+from infra.models.bounded import Overrun, require_bounded, within
 from tasks.data import calls
 from tasks.data.named import NAMES
 from tasks.data.rows import Message
@@ -37,13 +38,14 @@ class Renderer:
 
     def __init__(self, tokenizer: Any, text: str | None) -> None:
         self._tokenizer = tokenizer
+        self._vetted = False
         self.text = TODAY + text if text is not None and "strftime_now" in text else text
 
     def render(self, conversations: Sequence[tuple[Tools, list[Message]]], opened: bool) -> list[str]:
         """The text of each conversation with its tools, with a generation prompt where `opened`.
 
-        Raises one of REFUSALS where the template does not take one of them or writes without an end, BadTemplate where
-        there is none or it is not valid Jinja.
+        Raises one of REFUSALS where the template does not take one of them or writes without an end, Overrun where it
+        works or takes memory without one, BadTemplate where there is none or it is not valid Jinja.
         """
         if self.text is None:
             raise BadTemplate(
@@ -51,6 +53,9 @@ class Renderer:
                 place="data.chat_template",
                 remedy=f"name one there (a Jinja file, or {', '.join(NAMES)}), or give rows as prompt and completion strings",
             )
+        if not self._vetted:
+            require_bounded(self.text)
+            self._vetted = True
         made: list[str] = []
         try:
             for _, group in groupby(conversations, key=lambda conversation: id(conversation[0])):
@@ -68,15 +73,20 @@ class Renderer:
         return made
 
     def _apply(self, conversations: list[list[Message]], tools: Tools, opened: bool) -> list[str]:
-        rendered: list[str] = self._tokenizer.apply_chat_template(
-            [self._as_wanted(messages) for messages in conversations],
-            chat_template=self.text,
-            tools=list(tools) or None,
-            tokenize=False,
-            add_generation_prompt=opened,
-            date_string=DATE,
-        )
-        return rendered
+        wanted = [self._as_wanted(messages) for messages in conversations]
+
+        def rendered() -> list[str]:
+            made: list[str] = self._tokenizer.apply_chat_template(
+                wanted,
+                chat_template=self.text,
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=opened,
+                date_string=DATE,
+            )
+            return made
+
+        return within(rendered, sum(map(characters, conversations)))
 
     def _as_wanted(self, messages: list[Message]) -> list[Message]:
         if not any("tool_calls" in message for message in messages) or not self._wants_json:
@@ -87,12 +97,17 @@ class Renderer:
     def _wants_json(self) -> bool:
         """Whether the template takes the arguments of a call as text only: DeepSeek's add them to a string."""
         try:
-            self._tokenizer.apply_chat_template(calls.PROBE, chat_template=self.text, tokenize=False)
+            within(lambda: self._tokenizer.apply_chat_template(calls.PROBE, chat_template=self.text, tokenize=False))
         except TypeError:
             return True
-        except REFUSALS:
+        except (Overrun, *REFUSALS):
             return False
         return False
+
+
+def characters(messages: list[Message]) -> int:
+    """Of the contents."""
+    return sum([len(message["content"]) for message in messages])
 
 
 def given(tokenizer: Any, opened: bool) -> dict[str, Any]:

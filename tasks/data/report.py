@@ -10,9 +10,10 @@ import numpy as np
 from infra.frozen import Frozen
 from tasks.data import figures
 from tasks.data.figures import Cost, Lengths, SourceFigures
-from tasks.data.index import SHOWN, Index, Side
+from tasks.data.index import SHOWN, Index
 from tasks.data.packing import Ints
 from tasks.data.places import Problem as Noted
+from tasks.data.sides import Side
 
 WHOLE = 0.995  # share of rows that the suggested max_length leaves whole
 STEP = 64  # tokens; GPU kernels like multiples of it
@@ -57,6 +58,11 @@ class Report(Frozen):
     cost: Cost
     sources: list[SourceFigures]
     problems: dict[str, list[Problem]]
+    judged: dict[str, int]
+
+    def told(self) -> dict[str, Any]:
+        """The JSON form."""
+        return self.model_dump(mode="json", exclude=None if self.judged else {"judged"})
 
     def markdown(self) -> str:
         """The page, for people."""
@@ -109,7 +115,7 @@ class Report(Frozen):
 
 def tell(found: Index, train: Side, validation: Side, problems: Mapping[str, list[Noted]]) -> Report:
     """The figures of an index and its two sides, with its problems."""
-    rows, config = found.rows, found.config
+    rows, config, longest = found.rows, found.config, found.longest()
     return Report(
         rows=found.total,
         train_rows=int((train.times > 0).sum()),
@@ -127,14 +133,14 @@ def tell(found: Index, train: Side, validation: Side, problems: Mapping[str, lis
         validation_tokens=validation.tokens,
         supervised_share=float((figures.learned(found) * train.times).sum() / train.tokens),
         straddling_tokens=int(rows["straddling"][found.kept].sum(dtype=np.int64)),
-        prompt_loss_weight=config.prompt_loss_weight,
+        prompt_loss_weight=found.prompt_loss_weight,
         packing=config.packing,
         bins=len(train.bins),
-        fill=train.tokens / (len(train.bins) * config.max_length),
+        fill=train.tokens / (len(train.bins) * found.room),
         max_length=config.max_length,
-        suggested_max_length=suggest(rows["length"].astype(np.int64)),
-        longest=int(rows["length"].max()),
-        median_length=int(np.median(rows["length"])),
+        suggested_max_length=suggest(longest),
+        longest=int(longest.max()),
+        median_length=int(np.median(longest)),
         lengths=figures.lengths(found),
         cost=figures.cost(found, train),
         sources=figures.by_source(found, train, validation),
@@ -142,6 +148,7 @@ def tell(found: Index, train: Side, validation: Side, problems: Mapping[str, lis
             kind: [Problem(place=at.place, text=at.text, sample=at.sample) for at in told]
             for kind, told in problems.items()
         },
+        judged=figures.judged(found),
     )
 
 
@@ -154,7 +161,7 @@ def suggest(lengths: Ints) -> int:
 def save(folder: Path, report: Report, lengths: Ints) -> None:
     """report.json, report.md and lengths.png."""
     (folder / "report.json").write_text(
-        json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(report.told(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
     _draw(folder / "lengths.png", lengths, report)

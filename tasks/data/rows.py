@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import orjson
@@ -112,8 +112,21 @@ class Labelled:
         return self.row.size()
 
 
-Row: TypeAlias = Chat | Plain | Text
+Single: TypeAlias = Chat | Plain | Text  # one text
 Judged: TypeAlias = Preference | Labelled
+Row: TypeAlias = Single | Judged
+
+
+def sequences(row: Row) -> tuple[Single, ...]:
+    """The texts that a row becomes: of a pair the chosen and the rejected one. A label is of the last answer, or of the
+    whole completion where a prompt stands before it."""
+    if isinstance(row, Preference):
+        return row.chosen, row.rejected
+    if isinstance(row, Labelled):
+        said = row.row
+        last = isinstance(said, Chat) and not said.given
+        return (replace(said, given=len(said.messages) - 1) if isinstance(said, Chat) and last else said,)
+    return (row,)
 
 
 @dataclass(slots=True)
@@ -129,7 +142,7 @@ class Found:
     sample: str = ""
 
 
-def fingerprint(row: Row | Judged) -> int:
+def fingerprint(row: Row) -> int:
     """64 bits of the row's content: equal rows are equal wherever they stand; BadRow where it is no valid text."""
     return int.from_bytes(hashlib.sha256(_canonical(row.content())).digest()[:8], "big")
 
@@ -146,8 +159,10 @@ def _canonical(content: object) -> bytes:
         raise BadRow(f"holds half a character (a lone surrogate, {error.object[error.start]!r})") from None
 
 
-def asked(row: Row | Judged) -> int:
+def asked(row: Row) -> int:
     """64 bits of what comes before the row's last answer, which rows share whose answer alone differs; 0 for nothing."""
+    if isinstance(row, Preference | Labelled):
+        return asked(sequences(row)[0])
     if isinstance(row, Chat):
         before = [row.messages[:-1], row.tools]
         try:

@@ -1,7 +1,7 @@
 """Rows that are looked at one by one: the held-out prompts that models are compared on, and those of the report."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from tasks.data import quality
 from tasks.data.index import Flags, Index, mixed
+from tasks.data.judged import NOTHING, UNDESIRABLE
 from tasks.data.places import Problem
 from tasks.data.preview import Part, Shown
 from tasks.data.rows import sample
@@ -35,6 +36,12 @@ class Looked:
     def row(self, found: Index, row: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """ids [n] and weights [n], −1 for prompt."""
         return self.tokens(int(found.shard[row]), int(found.begin[row]), int(found.rows["length"][row]))
+
+    def texts(self, found: Index, row: int) -> list[Tokens]:
+        """The same as its texts: two where it is a pair, the chosen one first."""
+        ids, weights = self.row(found, row)
+        at = [int(found.judged["chosen"][row])] if found.kind == "pairs" and found.judged is not None else []
+        return [Tokens(*text) for text in zip(np.split(ids, at), np.split(weights, at), strict=True)]
 
     def tokens(self, shard: int, begin: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """The same, by where they lie."""
@@ -61,8 +68,8 @@ def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder
     """Prompt and answer, as text and as tokens, of at most PROMPTS held-out rows that are different and whole."""
     with path.open("w", encoding="utf-8") as file:
         for row in _lowest(found, held):
-            ids, weights = looked.row(found, row)
-            asked, answer = _divided(ids, weights, document=found.rows["kind"][row] == TEXT)
+            text = looked.texts(found, row)[0]
+            asked, answer = _divided(text.ids, text.weights, document=found.rows["kind"][row] == TEXT)
             said = {
                 "prompt": encoder.text(asked),
                 "answer": encoder.text(answer),
@@ -74,7 +81,7 @@ def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder
 
 def _lowest(found: Index, held: Flags) -> list[int]:
     """The rows with the lowest hashes, one of each; what is cut is no prompt for a model."""
-    whole = held & ((found.rows["length"] <= found.config.max_length) | (found.rows["kind"] == TEXT))
+    whole = held & ((found.longest() <= found.config.max_length) | (found.rows["kind"] == TEXT))
     at = np.flatnonzero(whole)
     _, first = np.unique(found.order[at], return_index=True)
     return [int(row) for row in at[first[:PROMPTS]]]
@@ -116,17 +123,16 @@ def _chosen(found: Index, trained: Flags, looked: Looked) -> list[int]:
 
 
 def _shown(found: Index, row: int, looked: Looked, encoder: Encoder) -> Shown:
-    ids, weights = looked.row(found, row)
-    length, limit = len(ids), found.config.max_length
-    fate = {"truncate": "cut", "split": "split"}.get(found.config.overlong, "") if length > limit else ""
-    tokens = Tokens(ids, weights)
-    pieces = parts(tokens, encoder, found.config.prompt_loss_weight)
+    texts, limit = looked.texts(found, row), found.config.max_length
+    fate = {"truncate": "cut", "split": "split"}.get(found.config.overlong, "") if longest(texts) > limit else ""
+    said = NOTHING if found.judged is None else int(found.judged["verdict"][row])
+    pieces = parts(texts, said, encoder, found.prompt_loss_weight)
     return Shown(
         place=found.place(row),
         chat=bool(found.rows["kind"][row] == CHAT),
         fate=fate,
-        warnings=warnings(tokens, fate, limit),
-        tokens=length,
+        warnings=warnings(texts, fate, limit),
+        tokens=sum(len(text.ids) for text in texts),
         learned=int(found.rows["learned"][row]),
         parts=tuple(
             part.model_copy(update={"text": quality.shown(part.text, found.config.sensitive)}) for part in pieces
@@ -134,16 +140,39 @@ def _shown(found: Index, row: int, looked: Looked, encoder: Encoder) -> Shown:
     )
 
 
-def warnings(tokens: Tokens, fate: str, max_length: int) -> tuple[str, ...]:
+def longest(texts: Sequence[Tokens]) -> int:
+    """The tokens of the longest text of a row."""
+    return max(len(text.ids) for text in texts)
+
+
+def warnings(texts: Sequence[Tokens], fate: str, max_length: int) -> tuple[str, ...]:
     """What is odd about a row that is used."""
-    learned = np.flatnonzero(tokens.learned)
-    if not len(learned):
+    learned = [np.flatnonzero(text.learned) for text in texts]
+    if not all(len(at) for at in learned):
         return ("no token of it is learned",)
-    return ("its answer is cut",) if fate == "cut" and learned[-1] >= max_length else ()
+    return ("its answer is cut",) if fate == "cut" and any(at[-1] >= max_length for at in learned) else ()
 
 
-def parts(tokens: Tokens, encoder: Encoder, prompt_loss_weight: float) -> Iterator[Part]:
-    """The text of a row, in pieces of one weight."""
+def parts(texts: Sequence[Tokens], verdict: int, encoder: Encoder, prompt_loss_weight: float) -> Iterator[Part]:
+    """A row in pieces of one weight; what both texts of a pair begin with is told once."""
+    for number, text in enumerate(texts):
+        told = text
+        if number:
+            yield Part(text="\nrejected: ", weight=0.0)
+            shared = _shared(texts[0], text)
+            told = Tokens(text.ids[shared:], text.weights[shared:])
+        for part in _parts(told, encoder, prompt_loss_weight):
+            yield part.model_copy(update={"rejected": part.learned and (number == 1 or verdict == UNDESIRABLE)})
+
+
+def _shared(chosen: Tokens, rejected: Tokens) -> int:
+    """How many tokens of their prompts are equal."""
+    length = min(int(text.learned.argmax()) for text in (chosen, rejected))
+    same = chosen.ids[:length] == rejected.ids[:length]
+    return length if same.all() else int(same.argmin())
+
+
+def _parts(tokens: Tokens, encoder: Encoder, prompt_loss_weight: float) -> Iterator[Part]:
     weighed = tokens.weighed(prompt_loss_weight)
     edges = np.flatnonzero(np.diff(tokens.weights)) + 1
     pieces = (np.split(values, edges) for values in (tokens.ids, weighed, tokens.learned))

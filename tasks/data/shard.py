@@ -12,9 +12,10 @@ import numpy as np
 
 from infra.frozen import Frozen, canonical
 from tasks.data.config import TextConfig
+from tasks.data.judged import JUDGED, PAIR, verdict
 from tasks.data.quality import Quality, shown
 from tasks.data.reading import Reading
-from tasks.data.rows import BadRow, Chat, Found, Row, Text, asked, fingerprint, sample
+from tasks.data.rows import BadRow, Chat, Found, Row, Text, asked, fingerprint, sample, sequences
 from tasks.data.similar import signatures
 from tasks.data.templates import Rendered, Template
 from tasks.data.texts import compared
@@ -54,7 +55,8 @@ class Note(Frozen):
 
 
 class Told(Frozen):
-    """What a shard says of itself besides its rows. `lines` and `rows` are by segment; rows = kept + dropped + bad."""
+    """What a shard says of itself besides its rows. `lines` and `rows` are by segment; rows = kept + dropped + bad.
+    `judged` tells that there is a judged.npy (JUDGED) with a line for each of rows.npy."""
 
     lines: list[int]
     rows: list[int]
@@ -63,6 +65,7 @@ class Told(Frozen):
     notes: dict[str, list[Note]]
     unused_columns: list[str]
     sensitive: dict[str, int]
+    judged: bool = False
 
 
 class Shard:
@@ -72,7 +75,7 @@ class Shard:
     def __init__(self, folder: Path, config: TextConfig, template: Template, encoder: Encoder) -> None:
         self._folder, self._config, self._template, self._encoder = folder, config, template, encoder
         self._tokens, self._weights = ((folder / f"{name}.bin").open("wb") for name in ("tokens", "weights"))
-        self._known = [np.zeros(0, ROW)]
+        self._known, self._judged = [np.zeros(0, ROW)], [np.zeros(0, JUDGED)]
         self._place = ""
         self._lines: list[int] = []
         self._rows: list[int] = []
@@ -115,8 +118,13 @@ class Shard:
             notes=self._notes,
             unused_columns=sorted(unused_columns),
             sensitive=dict(self._quality.sensitive),
+            judged=bool((judged := np.concatenate(self._judged))["verdict"].any()),
         )
-        (self._folder / "shard.json").write_bytes(canonical(told.model_dump(mode="json")))
+        if told.judged:
+            np.save(self._folder / "judged.npy", judged)
+        # Shards without judged rows keep the bytes that they always had.
+        said = told.model_dump(mode="json", exclude=None if told.judged else {"judged"})
+        (self._folder / "shard.json").write_bytes(canonical(said))
         return told
 
     def _usable(self, item: Found) -> tuple[int, Row, int] | None:
@@ -138,26 +146,48 @@ class Shard:
         return item.line, row, hashed
 
     def _write(self, rows: list[tuple[int, Row, int]]) -> None:
-        texts = self._template.render([(f"{self._place}{line}", row) for line, row, _ in rows])
-        for (line, row, _), text in zip(rows, texts, strict=True):
-            if isinstance(text, BadRow):
-                self._refuse(line, str(text), row.content())
-        good = [(*row, text) for row, text in zip(rows, texts, strict=True) if isinstance(text, Rendered)]
+        single = [(f"{self._place}{line}", text) for line, row, _ in rows for text in sequences(row)]
+        rendered = iter(self._template.render(single))
+        good = []
+        for line, row, hashed in rows:
+            found = together([next(rendered) for _ in sequences(row)])
+            if isinstance(found, BadRow):
+                self._refuse(line, str(found), row.content())
+            else:
+                good.append((line, row, hashed, found))
         if good:
-            self._add(good, self._encoder.together([text for *_, text in good]))
+            self._add(good, self._encoder.together([text for *_, texts in good for text in texts]))
 
-    def _add(self, rows: list[tuple[int, Row, int, Rendered]], batch: Batch) -> None:
+    def _add(self, rows: list[tuple[int, Row, int, list[Rendered]]], batch: Batch) -> None:
         self._tokens.write(batch.ids.astype(TOKEN, copy=False).data)
         self._weights.write(batch.weights.astype(WEIGHT, copy=False).data)
         known = np.zeros(len(rows), ROW)
         known["line"], known["print"] = [line for line, *_ in rows], [hashed for _, _, hashed, _ in rows]
         known["asked"] = [asked(row) for _, row, *_ in rows]
         known["kind"] = [
-            CHAT if isinstance(row, Chat) else TEXT if isinstance(row, Text) else PLAIN for _, row, *_ in rows
+            CHAT if isinstance(text := sequences(row)[0], Chat) else TEXT if isinstance(text, Text) else PLAIN
+            for _, row, *_ in rows
         ]
-        known["length"], known["straddling"], known["segment"] = batch.counts, batch.straddling, len(self._rows) - 1
-        known["learned"], known["first"] = batch.learned()
+        # A row is one text, or two where it is a pair.
+        starts = np.cumsum([0, *(len(texts) for *_, texts in rows)])[:-1]
+        learned, first = batch.learned()
+        known["length"], known["straddling"] = (np.add.reduceat(of, starts) for of in (batch.counts, batch.straddling))
+        known["learned"], known["first"], known["segment"] = (
+            np.add.reduceat(learned, starts),
+            first[starts],
+            len(self._rows) - 1,
+        )
         self._known.append(known)
+        judged = np.zeros(len(rows), JUDGED)
+        judged["verdict"] = [verdict(row) for _, row, *_ in rows]
+        pairs = judged["verdict"] == PAIR
+        at = starts[pairs]
+        judged["chosen"][pairs], judged["learned"][pairs], judged["first"][pairs] = (
+            batch.counts[at],
+            learned[at],
+            first[at + 1],
+        )
+        self._judged.append(judged)
         if self._signatures is not None:
             made = signatures([compared(row) for _, row, *_ in rows])
             self._signatures.write(made.astype(SIGNATURE, copy=False).data)
@@ -170,6 +200,21 @@ class Shard:
         if len(self._notes[kind]) < NOTES:
             there = shown(sample(there), self._config.sensitive)
             self._notes[kind].append(Note(segment=len(self._rows) - 1, line=line, text=text, sample=there))
+
+
+def together(texts: list[Rendered | BadRow]) -> list[Rendered] | BadRow:
+    """All texts of a row, or why it cannot be used; a judged one must have something to judge."""
+    good: list[Rendered] = []
+    for text in texts:
+        if isinstance(text, BadRow):
+            return text
+        good.append(text)
+    if len(good) > 1:
+        if good[0] == good[1]:
+            return BadRow("the chat template writes chosen and rejected alike")
+        if not all(any(span.weight for span in text.spans) for text in good):
+            return BadRow("no message of chosen or of rejected has a weight above 0")
+    return good
 
 
 def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from infra.errors import BadData, BadRecipe, Corrupt, Lost
 from infra.storage import hub_files, snapshots, sources
 from infra.storage.objects import BLOCK, sha256_of
+from infra.storage.receipt import Origin
 from infra.storage.sources import Listed
 from tasks.data import named
 from tasks.data.config import DataConfig, Source
@@ -151,6 +152,15 @@ def material(config: DataConfig) -> dict[str, JsonValue]:
     return made
 
 
+def check(config: DataConfig) -> None:
+    """Refuse names that mean no file, or files of no known kind. They are listed, and not read."""
+    for validation in (True, False):
+        for source in config.sources(validation):
+            files(source.files, _field(validation))
+    if config.chat_template is not None:
+        _template(config.chat_template)
+
+
 def _template(name: str) -> list[str]:
     """The file of a chat template; BadRecipe tells which ship where there is none."""
     try:
@@ -170,7 +180,11 @@ def contents(given: list[Source], validation: bool) -> JsonValue:
 
 def of(source: Source, validation: bool) -> list[Pinned]:
     """The files of a source of either side."""
-    return pinned(source.files, f"data.{'validation' if validation else 'train'}_files")
+    return pinned(source.files, _field(validation))
+
+
+def _field(validation: bool) -> str:
+    return f"data.{'validation' if validation else 'train'}_files"
 
 
 @contextmanager
@@ -183,6 +197,12 @@ def local(file: Pinned, scratch: Path) -> Iterator[Path]:
     finally:
         if path.parent == scratch:
             path.unlink(missing_ok=True)
+
+
+def origins(config: DataConfig) -> list[Origin]:
+    """Every source file of both sides, with what it holds."""
+    found = [file for side in (False, True) for source in config.sources(side) for file in of(source, side)]
+    return [Origin(uri=file.uri, size=file.size, sha256=file.sha256) for file in found]
 
 
 def fetch(file: Pinned, scratch: Path) -> Path:

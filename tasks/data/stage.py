@@ -12,6 +12,11 @@ from tasks.data.config import DataConfig, OverlapConfig
 VERSION = 2
 
 
+def check(config: DataConfig) -> None:
+    """Refuse at once what a listing of the sources shows to be wrong."""
+    sources.check(config)
+
+
 def step(config: DataConfig, tokenizer: Receipt, overlap: Receipt | None = None) -> Step:
     """The work and its key, which holds the content of the source files and not their places.
 

@@ -2,22 +2,27 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from infra.errors import BadModel
+from infra.errors import BadModel, BadTemplate
+from infra.models.bounded import Limited, Overrun
 from tasks.data import calls, named, sources
 from tasks.data.config import DataConfig, TextConfig
 from tasks.data.infilling import Infilling
 from tasks.data.learning import Learning
 from tasks.data.outlines import Outline, Outlines, either
-from tasks.data.rendering import REFUSALS, Renderer, Tools
-from tasks.data.rows import BadRow, Chat, Message, Plain, Row, Text
+from tasks.data.rendering import REFUSALS, Renderer, Tools, characters
+from tasks.data.rows import BadRow, Chat, Message, Plain, Single, Text
 from tasks.data.spans import Asked, Span, Turn, endless, located
 
 Learned = list[tuple[int, float]]  # messages and their loss weights
 OUTLINES = 4096  # different orders of roles that are remembered
+# A template that spends too much on a row of up to so many characters, or on so many rows, is itself to blame.
+SHORT, OVERRUNS = 2**16, 3
+ORDINARY = 2**23  # characters of all that a batch renders: its memory is bounded once, not call by call
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,23 @@ class Template:
         self._known: dict[tuple[object, ...], Outline | None] = {}
         self._learning = learning or Learning()
         self._infilling = infilling
+        self._overruns = 0
 
     @property
     def sha256(self) -> str:
         """The hash of the chat template, empty where there is none."""
         return "" if self.text is None else hashlib.sha256(self.text.encode()).hexdigest()
 
-    def render(self, rows: Sequence[tuple[str, Row]]) -> list[Rendered | BadRow]:
+    def render(self, rows: Sequence[tuple[str, Single]]) -> list[Rendered | BadRow]:
         """Text and spans of rows with their places, or why there is none.
 
         Raises BadTemplate where masks could not be exact: no template, turns that cannot be told apart, an answer
         without an end-of-turn token; and where it leaves out tools or calls.
         """
         chats = [(place, row) for place, row in rows if isinstance(row, Chat)]
-        turns = iter(self._chats(chats))
+        cuts = sum([characters(row.messages) * len(row.messages) for _, row in chats])
+        with Limited(cuts) if cuts <= ORDINARY else nullcontext():
+            turns = iter(list(self._chats(chats)))
         return [next(turns) if isinstance(row, Chat) else self._plain(row) for _, row in rows]
 
     def _plain(self, row: Plain | Text) -> Rendered | BadRow:
@@ -140,10 +148,10 @@ class Template:
         try:
             opened = iter(self._renderer.render(_cut(rows, answers), True))
             closed = iter(self._renderer.render(_cut(rows, stops), False))
-        except REFUSALS as error:
+        except (Overrun, *REFUSALS) as error:
             if len(rows) > 1:
                 return [self._texts([row], [learned])[0] for row, learned in zip(rows, turns, strict=True)]
-            return [BadRow(f"the chat template refuses it: {error}")]
+            return [self._refused(rows[0], error)]
         made: list[tuple[str, dict[int, Asked]] | BadRow] = []
         for row, found, cuts in zip(rows, answers, stops, strict=True):
             closings = [next(closed) for _ in cuts]
@@ -186,8 +194,24 @@ class Template:
         turns = [Turn(at, weight, asked.get(at)) for at, weight in learned]
         try:
             return located(place, row.messages, whole, turns, partial(self._marked, row.tools), self._special)
+        except Overrun as error:
+            raise self._refused(row, error) from None
         except REFUSALS as error:
             raise BadRow(f"the chat template refuses it once its messages are marked: {error}") from None
+
+    def _refused(self, row: Chat, error: Exception) -> BadRow:
+        """A row that its template does not take; BadTemplate where it is the template that has no end."""
+        if not isinstance(error, Overrun):
+            return BadRow(f"the chat template refuses it: {error}")
+        self._overruns += 1
+        if (size := characters(row.messages)) <= SHORT or self._overruns == OVERRUNS:
+            raise BadTemplate(
+                f"the chat template {error}",
+                place="data.chat_template",
+                value=f"for a conversation of {size:,} characters",
+                remedy="mend its loops, or name another file there",
+            )
+        return BadRow(f"the chat template {error} for it")
 
     def _marked(self, tools: Tools, conversations: Sequence[list[Message]], opened: bool) -> list[str]:
         return self._renderer.render([(tools, messages) for messages in conversations], opened)

@@ -5,15 +5,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from tasks.data.rows import Chat, Row, Text
+from tasks.data.rows import Chat, Labelled, Plain, Preference, Row, Text
 
 # Han, kana, Thai, Lao, Burmese, Khmer: written without spaces, so every character counts as a word.
 _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 def texts(row: Row) -> Iterator[str]:
-    """What a person or a model wrote: contents, reasoning and the arguments of tool calls, in reading order."""
-    if isinstance(row, Text):
+    """What a person or a model wrote: contents, reasoning and the arguments of tool calls, in reading order; of a pair
+    what both answer once only."""
+    if isinstance(row, Preference):
+        yield from texts(row.chosen)
+        yield from _answer(row.rejected)
+    elif isinstance(row, Labelled):
+        yield from texts(row.row)
+    elif isinstance(row, Text):
         yield row.text
     elif isinstance(row, Chat):
         for message in row.messages:
@@ -25,15 +31,21 @@ def texts(row: Row) -> Iterator[str]:
 
 def mapped(row: Row, function: Callable[[str], str]) -> Row:
     """The row with every one of its texts rewritten, at any depth of a tool call's arguments; names and keys stay."""
+    if isinstance(row, Preference):
+        return Preference(_rewritten_answer(row.chosen, function), _rewritten_answer(row.rejected, function))
+    if isinstance(row, Labelled):
+        return replace(row, row=_rewritten_answer(row.row, function))
     if isinstance(row, Text):
         return replace(row, text=function(row.text))
-    if isinstance(row, Chat):
-        return replace(row, messages=[_message(message, function) for message in row.messages])
-    return replace(row, prompt=function(row.prompt), completion=function(row.completion))
+    return _rewritten_answer(row, function)
 
 
 def compared(row: Row) -> str:
     """The text by which rows are alike: without what the system says, which many rows of a set share word by word."""
+    if isinstance(row, Preference):
+        return "\n".join([compared(row.chosen), *_answer(row.rejected)])
+    if isinstance(row, Labelled):
+        return compared(row.row)
     if isinstance(row, Chat):
         spoken = [message for message in row.messages if message["role"] != "system"]
         return "\n".join(text for message in spoken for text in _of_message(message))
@@ -48,6 +60,21 @@ def spaced(text: str) -> str:
 def encoded(text: str) -> bytes:
     """UTF-8; half a character (a lone surrogate), which JSON can hold, does not stop it."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _answer(row: Chat | Plain) -> Iterator[str]:
+    """What comes behind the prompt of a judged answer."""
+    if isinstance(row, Plain):
+        yield row.completion
+    else:
+        for message in row.messages[row.given :]:
+            yield from _of_message(message)
+
+
+def _rewritten_answer(row: Chat | Plain, function: Callable[[str], str]) -> Chat | Plain:
+    if isinstance(row, Chat):
+        return replace(row, messages=[_message(message, function) for message in row.messages])
+    return replace(row, prompt=function(row.prompt), completion=function(row.completion))
 
 
 def _of_message(message: dict[str, Any]) -> Iterator[str]:

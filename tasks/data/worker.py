@@ -3,25 +3,28 @@
 import io
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infra import settings
 from infra.errors import BadData, BadTemplate, Lost
 from infra.frozen import canonical
 from infra.launch.work import Summary, Work, main
-from tasks.data import pool, samples, sources, stage, templates
+from infra.storage.receipt import Receipt
+from tasks.data import pool, remote, samples, sources, stage, templates
 from tasks.data.config import DataConfig
 from tasks.data.figures import taken
-from tasks.data.index import Index, Side
+from tasks.data.index import Index
 from tasks.data.page import page
 from tasks.data.places import Made
 from tasks.data.plan import Planned, shards
 from tasks.data.pool import Order
 from tasks.data.report import Report, save, tell
 from tasks.data.shard import CHAT, SIGNATURE, Told
+from tasks.data.sides import Side
 from tasks.data.similar import PLACES
 from tasks.data.templates import Template
 from tasks.data.tokens import Encoder, load
@@ -60,8 +63,10 @@ def work(job: Work[DataConfig]) -> Summary:
     report = _write(job, found, Encoder(tokenizer))
     (job.out / "chat_template.jinja").write_text(template.text or "", encoding="utf-8")
     _require_same_sources(job)
+    job.origins.extend(sources.origins(config))
     return {
         **report.model_dump(include=SUMMARY),
+        **({"judged": found.kind} if found.kind else {}),
         "shards": len(made),
         "template_sha256": template.sha256,
         "eos_token_id": tokenizer.eos_token_id,
@@ -81,11 +86,17 @@ def _make(job: Work[DataConfig], template: str | None) -> list[Planned]:
                 planned=shard, tokenizer=job.receipt("tokenizer"), folder=job.inputs["tokenizer"], template=template
             )
 
-    workers = job.config.num_proc or pool.cores()
-    for number, receipt in enumerate(pool.run(orders(), job.platform, workers, told.heard)):
+    for number, receipt in enumerate(_run(job, orders(), told.heard)):
         job.parts[f"shard-{number:05}"] = receipt
         told.done(number)
     return planned
+
+
+def _run(job: Work[DataConfig], orders: Iterator[Order], heard: Callable[[int], object]) -> Iterator[Receipt]:
+    """On this machine's cores, or on the cluster that the environment names."""
+    if address := settings.load().shards:
+        return remote.run(orders, job.platform, address, heard)
+    return pool.run(orders, job.platform, job.config.num_proc or pool.cores(), heard)
 
 
 def _require_same_sources(job: Work[DataConfig]) -> None:
@@ -126,7 +137,8 @@ def _read(job: Work[DataConfig], planned: list[Planned]) -> list[Made]:
     store, made = job.platform.store, []
     for plan, receipt in zip(planned, job.parts.values(), strict=True):
         told = Told.model_validate_json(store.read(receipt, "shard.json"))
-        made.append(Made(plan, told, np.load(io.BytesIO(store.read(receipt, "rows.npy")))))
+        files = ("rows.npy", "judged.npy") if told.judged else ("rows.npy",)
+        made.append(Made(plan, told, *(np.load(io.BytesIO(store.read(receipt, file))) for file in files)))
     return made
 
 
@@ -155,7 +167,7 @@ def require_usable(found: Index) -> None:
         )
     chats = found.rows["kind"] == CHAT
     learned = int(found.rows["learned"][chats].sum(dtype=np.int64))
-    predicted = int(found.rows["length"][chats].sum(dtype=np.int64)) - int(chats.sum())
+    predicted = int(found.rows["length"][chats].sum(dtype=np.int64)) - int(chats.sum()) * (1 + (found.kind == "pairs"))
     if chats.any() and learned in (0, predicted):
         raise BadTemplate(
             f"{learned} of {predicted} tokens of the conversations are answers, so the masks cannot be right",
@@ -182,7 +194,9 @@ def _write(job: Work[DataConfig], found: Index, encoder: Encoder) -> Report:
 
 def _write_places(out: Path, found: Index, sides: dict[str, Side]) -> None:
     """index.json, taken.npy and quarantine.jsonl: what every row is and was, and the bad ones."""
-    index = {"prompt_loss_weight": found.config.prompt_loss_weight, "shards": found.places.told()}
+    index = {"prompt_loss_weight": found.prompt_loss_weight, "shards": found.places.told()}
+    if found.kind:
+        index["judged"] = found.kind
     (out / "index.json").write_bytes(canonical(index))
     np.save(out / "taken.npy", taken(sides["train"], sides["validation"]))
     with (out / "quarantine.jsonl").open("wb") as file:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lm_eval.tasks.manager import TaskDict
 
 from infra.errors import BadTask
 from infra.models import nf4
+from infra.models.bounded import applied, require_bounded
 from infra.models.load import load
 from tasks.evaluation import scores
 from tasks.evaluation.finding import manager
@@ -96,6 +98,9 @@ def _model(question: Question) -> HFLM:
             value=True,
             remedy="set it to false for a model that was not tuned on conversations",
         )
+    if config.apply_chat_template:
+        require_bounded(str(lm.tokenizer.get_chat_template()))
+        lm.tokenizer.apply_chat_template = partial(applied, lm.tokenizer.apply_chat_template)
     return lm
 
 

@@ -129,11 +129,18 @@ def _making(card: Card) -> str:
             "",
             f"- Data: {_number(data, 'train_rows')} rows to train on, {_number(data, 'validation_rows')} held out, "
             f"{_number(data, 'dropped')} dropped.",
-            f"- Training: {_text(training, 'method')}, {_number(training, 'steps')} steps, "
+            f"- Training: {_text(training, 'method')}{_objective(training)}, {_number(training, 'steps')} steps, "
             f"loss {_score(training.get('loss'))}, held-out loss {_score(training.get('eval_loss'))}.",
             *_merge(merge),
         ]
     )
+
+
+def _objective(training: Figures) -> str:
+    """What a preference objective did: how far apart the rewards of liked and rejected answers are, held out."""
+    if "objective" not in training:
+        return ""
+    return f", {_text(training, 'objective')} (held-out reward margin {_score(training.get('eval_rewards/margins'))})"
 
 
 def _merge(merge: Figures) -> list[str]:

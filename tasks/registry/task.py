@@ -35,4 +35,6 @@ def links(tracking_uri: str, version: Receipt, places: dict[str, Receipt]) -> st
     registry = f"[{page}]({page})" if tracking_uri.startswith("http") else f"`{tracking_uri}`"
     # In a block: Prefect's page lets long inline code run across its side bar.
     rows = [f"{name:<8} {receipt.uri}" for name, receipt in places.items()]
+    if report := version.summary.get("report"):
+        rows.append(f"{'report':<8} {report}")
     return "\n".join([f"Version in MLflow: {registry}", "", "```text", *rows, "```"])

@@ -8,12 +8,17 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from infra.drawing import Box
 from infra.launch.work import Summary, Work, main
 from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest, Receipt
+from infra.tracking.pages import attach
 from infra.tracking.versions import CONTENT, REGISTRATION, Versions
 from tasks.registry.card import Card, Figures, Scores, render
 from tasks.registry.config import RegisterConfig
+from tasks.registry.story import PICTURE, picture, story
+
+REPORT = ("report.html", "report.json")
 
 
 def work(job: Work[RegisterConfig]) -> Summary:
@@ -22,6 +27,8 @@ def work(job: Work[RegisterConfig]) -> Summary:
     card = describe(job)
     text = render(card)
     (job.out / "card.md").write_text(text, encoding="utf-8")
+    lineage = story(job.platform.store, job.spec.inputs, Box("version", config.name, kind="result"), dated=False)
+    (job.out / PICTURE).write_text(picture(lineage, config.name), encoding="utf-8")
     (job.out / "card.json").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     job.beat("registering")
     versions = Versions(job.platform.tracking_uri)
@@ -35,7 +42,17 @@ def work(job: Work[RegisterConfig]) -> Summary:
     told: dict[str, JsonValue] = {"name": config.name, "version": number, "alias": alias}
     told["uri"] = f"models:/{config.name}/{number}"
     (job.out / "registration.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return {**told, "promoted": card.promote, "run_id": run_id}
+    return {**told, "promoted": card.promote, "run_id": run_id, "report": _attached(job, run_id)}
+
+
+def _attached(job: Work[RegisterConfig], run_id: str) -> str:
+    """Where MLflow has the data's report, as it names artifacts; empty where it has none. The tag leads to the store in any case."""
+    held = {file.path for file in job.platform.store.manifest(job.receipt("dataset")).files}
+    files = [job.scratch / name for name in REPORT if name in held]
+    for file in files:
+        file.write_bytes(job.read("dataset", file.name))
+    there = bool(files) and attach(job.platform.tracking_uri, run_id, files, "data")
+    return f"runs:/{run_id}/data/{REPORT[0]}" if there else ""
 
 
 def describe(job: Work[RegisterConfig]) -> Card:

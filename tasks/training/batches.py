@@ -44,6 +44,19 @@ def stream(sequences: int, seed: int) -> Iterator[int]:
         epoch += 1
 
 
+def sequence_at(sequences: int, seed: int, place: int) -> int:
+    """The item of `stream` at a place, counted from 0."""
+    import numpy as np  # noqa: PLC0415
+
+    order = np.random.default_rng([seed, place // sequences]).permutation(sequences)
+    return int(order[place % sequences])
+
+
+def position(step: int, part: int, rank: int, line: int, shape: Split) -> int:
+    """Where in `stream` a sequence comes from: a line of a rank's micro-batch, steps counted from 1, all else from 0."""
+    return (((step - 1) * shape.accumulation + part) * shape.world_size + rank) * shape.micro + line
+
+
 class MicroBatches:
     """The micro-batches of one rank over the whole run, as a torch batch sampler; sized in micro-batches."""
 

@@ -1,4 +1,4 @@
-"""What a rank tells its worker while it trains: figures in a journal, and which checkpoints are complete."""
+"""What a rank tells its worker while it trains: figures in a journal."""
 
 import json
 import math
@@ -8,10 +8,9 @@ from typing import Any
 
 import psutil
 import torch
-import torch.distributed as dist
 from transformers import TrainerCallback
 
-from infra.errors import BadTraining
+from tasks.training.presence import TRAINING, VALIDATING, Telling
 
 
 class Journal(TrainerCallback):  # type: ignore[misc]
@@ -37,15 +36,6 @@ class Journal(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         logs = dict(logs or {})
-        for name in ("loss", "grad_norm"):
-            value = logs.get(name)
-            if value is not None and not math.isfinite(value):
-                raise BadTraining(
-                    f"{name} is not a number",
-                    place=f"step {state.global_step}",
-                    value=value,
-                    remedy="lower train.learning_rate, raise warmup_steps, or look at the rows of this step",
-                )
         if state.is_world_process_zero and ("loss" in logs or "eval_loss" in logs):
             line = {"step": state.global_step, "steps": state.max_steps, **self._figures(logs, state)}
             with self.path.open("a") as file:
@@ -53,7 +43,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
 
     def _figures(self, logs: dict[str, float], state: Any) -> dict[str, float]:
         if "loss" not in logs:
-            return {"eval_loss": logs["eval_loss"]}
+            return {name: value for name, value in logs.items() if name.startswith("eval_")}
         now = time.monotonic()
         tokens = self.trainer.tokens_seen - self.tokens_before
         speed = tokens / (now - self.last)
@@ -63,6 +53,7 @@ class Journal(TrainerCallback):  # type: ignore[misc]
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": float(logs.get("grad_norm", math.nan)),
+            **{name: value for name, value in logs.items() if name == "kl" or name.startswith("rewards/")},
             "tokens_per_s": speed,
             "memory_gb": _memory_gb(self.device),
             "mfu": speed * self.flops_per_token / (self.ceiling * self.trainer.args.world_size),
@@ -70,16 +61,26 @@ class Journal(TrainerCallback):  # type: ignore[misc]
         }
 
 
-class Ready(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as complete once every rank has written its part of it."""
+class Moving(TrainerCallback):  # type: ignore[misc]
+    """Tells the worker of every micro-batch, so that a rank that stands still is found."""
 
-    def __init__(self, scratch: Path) -> None:
-        self.scratch = scratch
+    def __init__(self, telling: Telling) -> None:
+        self.telling, self.part = telling, 0
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        dist.barrier()
-        if state.is_world_process_zero:
-            (self.scratch / f"ready-{state.global_step}").touch()
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.telling.at(TRAINING, state.global_step)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.part = 0
+        self.telling.at(TRAINING, state.global_step + 1)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.part += 1
+        self.telling.at(TRAINING, state.global_step + 1, self.part)
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.part += 1
+        self.telling.at(VALIDATING, state.global_step, self.part)
 
 
 def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:

@@ -1,18 +1,24 @@
 """Training checkpoints in the store: uploaded by the worker, valid from their COMMIT on, read back only verified."""
 
 import hashlib
+import json
 import logging
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.errors import Corrupt, LuthierError
-from infra.frozen import Frozen, canonical
+from infra.errors import BadRecipe, Corrupt, Crashed
+from infra.frozen import SEAL, Frozen, sealed, unsealed
 from infra.storage import layout
 from infra.storage.receipt import FileEntry
 from infra.storage.store import Store
+from tasks.training import universal
 
 log = logging.getLogger(__name__)
 
 KEPT = 2
+UNSEALED = {"step", "shape", "files"}  # of records from before seals
+STOPPED = "stopped"  # the mark of ranks that were told to end, and have
 
 
 class Shape(Frozen):
@@ -23,42 +29,148 @@ class Shape(Frozen):
     world_size: int
 
 
+class Origin(Frozen):
+    """What a run is made of. The key has all of it but versions and accumulation, which may cost bit-equality."""
+
+    weights: str
+    dataset: str
+    seed: int
+    train_batch_size: int
+    accumulation: int
+    versions: dict[str, str]
+
+    def inexact(self, other: "Origin") -> str:
+        """What differs between two parts of a run whose sums may come out otherwise in the last bits; empty: nothing."""
+        names = sorted(self.versions.keys() | other.versions.keys())
+        changed = [name for name in names if self.versions.get(name) != other.versions.get(name)]
+        told = [f"{name} {self.versions.get(name, '–')} → {other.versions.get(name, '–')}" for name in changed]
+        if self.accumulation != other.accumulation:
+            told.append(f"accumulation {self.accumulation} → {other.accumulation}")
+        return ", ".join(told)
+
+    def same_run(self, other: "Origin") -> bool:
+        """Whether a checkpoint of one continues the other."""
+        return self.model_copy(update={"accumulation": other.accumulation, "versions": other.versions}) == other
+
+
 class Commit(Frozen):
     """The record that makes a checkpoint one."""
 
     step: int
     shape: Shape
+    origin: Origin
+    eval_loss: float | None = None
+    universal: bool = False
     files: list[FileEntry]
+
+
+def read(data: bytes) -> Commit:
+    """The record that these bytes are; ValueError where they are damaged."""
+    return Commit.model_validate(unsealed(data))
+
+
+def files(data: bytes) -> list[FileEntry]:
+    """The files of a record, also of one that another Luthier wrote; ValueError where it is damaged."""
+    told = unsealed(data)
+    if f'"{SEAL}":'.encode() not in data and set(told) != UNSEALED:
+        raise ValueError("it has no seal")
+    return [FileEntry.model_validate(file) for file in told.get("files", [])]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint to go on from, verified, on this disk. `changed`: what may keep the run from being bit-equal."""
+
+    folder: Path
+    step: int
+    changed: str = ""
+    universal: bool = False
 
 
 class Checkpoints:
     """The checkpoints of one input key, whichever attempt wrote them."""
 
-    def __init__(self, store: Store, key: str, attempt: str, shape: Shape) -> None:
-        self.store, self.attempt, self.shape = store, attempt, shape
+    def __init__(self, store: Store, key: str, attempt: str, shape: Shape, origin: Origin) -> None:
+        self.store, self.attempt, self.shape, self.origin = store, attempt, shape, origin
         self.prefix = layout.checkpoints(key)
 
-    def save(self, folder: Path, step: int) -> None:
-        """Upload a complete checkpoint, commit it, and drop all but the newest two."""
-        at = layout.join(self.prefix, f"{step:08d}-{self.attempt}")
-        commit = Commit(step=step, shape=self.shape, files=self.store.upload(folder, at))
-        self.store.objects.create(layout.join(at, "COMMIT.json"), canonical(commit.model_dump(mode="json")))
-        for old in self._committed()[KEPT:]:
-            self._drop(old)
+    def save(self, folder: Path, step: int) -> Commit:
+        """Upload a complete checkpoint, commit it, and drop all but those of the newest two steps and of the best."""
+        return self._store(folder, Commit(step=step, shape=self.shape, origin=self.origin, files=[]))
 
-    def newest(self, folder: Path) -> Path | None:
-        """Fetch the newest checkpoint that fits and is whole into `folder`; older ones are tried after bad ones."""
-        for at in self._committed():
-            data = self.store.objects.get(f"{at}/COMMIT.json")
-            commit = Commit.model_validate_json(data) if data else None
-            if commit is None or commit.shape != self.shape:
-                log.warning("%s: does not fit this run (%s); not used", at, commit.shape if commit else "gone")
-                continue
+    def newest(self, folder: Path) -> Found | None:
+        """Fetch the newest checkpoint that fits and is whole into `folder`; older ones are tried after bad ones.
+
+        One of another number of processes is converted first, and committed so. BadRecipe where that is the only
+        thing that keeps the run from going on.
+        """
+        hindered: Found | None = None
+        for at, commit in self._fitting():
+            room = folder / at.rpartition("/")[2]
             try:
-                return self._fetch(at, commit, folder / f"checkpoint-{commit.step}")
-            except (LuthierError, FileNotFoundError) as error:
+                self._fetch(at, commit, room / f"checkpoint-{commit.step}")
+                return self._ready(room / f"checkpoint-{commit.step}", commit)
+            except (Corrupt, FileNotFoundError) as error:
                 log.warning("%s: not used, trying an older one: %s", at, error)
+            except Crashed as error:
+                log.warning("%s: not used, trying an older one: %s", at, error)
+                hindered = hindered or Found(room, commit.step, str(error))
+        if hindered is not None:
+            raise BadRecipe(
+                f"the checkpoint of step {hindered.step} is of another number of processes and cannot be converted",
+                place="train.num_processes",
+                value=f"{self.shape.world_size}: {hindered.changed}",
+                remedy=f"set the number that it had before; or remove {self.store.uri}/{self.prefix} to start anew",
+            )
         return None
+
+    def _ready(self, fetched: Path, commit: Commit) -> Found:
+        """A checkpoint in the form that this run can load."""
+        changed = commit.origin.inexact(self.origin)
+        if self._own(commit):
+            return Found(fetched, commit.step, changed)
+        told = [f"processes {commit.shape.world_size} → {self.shape.world_size}", changed]
+        found = Found(fetched, commit.step, ", ".join(filter(None, told)), commit.universal)
+        if commit.universal or self.shape.engine == "none":
+            return found
+        target = fetched.with_name(universal.FORM) / fetched.name
+        universal.convert(fetched, target)
+        self._store(target, commit.model_copy(update={"universal": True}))
+        return replace(found, folder=target, universal=True)
+
+    def _store(self, folder: Path, commit: Commit) -> Commit:
+        at = layout.join(self.prefix, f"{commit.step:08d}-{self.attempt}")
+        told = {"files": self.store.upload(folder, at), "eval_loss": _eval_loss(folder, commit.step)}
+        stored = commit.model_copy(update=told)
+        self.store.objects.create(layout.join(at, "COMMIT.json"), sealed(stored.model_dump(mode="json")))
+        self._retire()
+        return stored
+
+    def _fitting(self) -> list[tuple[str, Commit]]:
+        """Newest first, and of one step first those of this number of processes, then what is converted already."""
+        fitting = []
+        for at in self._committed():
+            commit = self._read(at)
+            reason = "its commit record cannot be read" if commit is None else self._unfit(commit)
+            if commit is None or reason:
+                log.warning("%s: not used: %s", at, reason)
+            else:
+                fitting.append((at, commit))
+        return sorted(fitting, key=lambda one: (-one[1].step, not self._own(one[1]), not one[1].universal))
+
+    def _own(self, commit: Commit) -> bool:
+        return commit.shape == self.shape and not commit.universal
+
+    def _unfit(self, commit: Commit) -> str:
+        """Why a checkpoint cannot be gone on from; empty where it can."""
+        if commit.shape.model_copy(update={"world_size": self.shape.world_size}) != self.shape:
+            return f"made by another kind of run ({commit.shape}, this is {self.shape})"
+        if not commit.origin.same_run(self.origin):
+            return "made of another base, dataset, seed or batch"
+        names = {file.path for file in commit.files}
+        if commit.universal:
+            return "" if f"latest_{universal.FORM}" in names else "it does not say which states are its own"
+        return missing(names, commit.shape)
 
     def _committed(self) -> list[str]:
         found = self.store.objects.list(self.prefix + "/")
@@ -66,7 +178,14 @@ class Checkpoints:
             (name.removesuffix("/COMMIT.json") for name in found if name.endswith("/COMMIT.json")), reverse=True
         )
 
-    def _fetch(self, at: str, commit: Commit, target: Path) -> Path:
+    def _read(self, at: str) -> Commit | None:
+        data = self.store.objects.get(f"{at}/COMMIT.json")
+        try:
+            return read(data) if data else None
+        except ValueError:  # of another version, or damaged
+            return None
+
+    def _fetch(self, at: str, commit: Commit, target: Path) -> None:
         for file in commit.files:
             path = target / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +198,53 @@ class Checkpoints:
                 raise Corrupt(
                     "a checkpoint is not what was committed", place=f"{at}/{file.path}", value=sha.hexdigest()
                 )
-        return target
+        for states in target.glob("global_step*"):
+            (target / "latest").write_text(states.name)  # DeepSpeed's own is written before its files are
+
+    def _retire(self) -> None:
+        committed = {at: self._read(at) for at in self._committed()}
+        losses = {one.step: one.eval_loss for one in committed.values() if one and one.eval_loss is not None}
+        best = min(losses, key=lambda step: losses[step], default=None)
+        newest = sorted({_step(at) for at in committed})[-KEPT:]
+        for at in committed:
+            if _step(at) not in [*newest, best]:
+                self._drop(at)
 
     def _drop(self, at: str) -> None:
         # COMMIT first: what is half deleted must not look whole.
         self.store.objects.delete(f"{at}/COMMIT.json")
         for name in self.store.objects.list(at + "/"):
             self.store.objects.delete(name)
+
+
+def _step(at: str) -> int:
+    return int(at.rpartition("/")[2].partition("-")[0])
+
+
+def missing(names: set[str], shape: Shape) -> str:
+    """What of a checkpoint's files is missing or belongs to another run; empty where all is there.
+
+    The Trainer goes on without a word where a rank's random state is not there.
+    """
+    ranks = range(shape.world_size)
+    random = {f"rng_state_{rank}.pth" for rank in ranks} if shape.world_size > 1 else {"rng_state.pth"}
+    found = {name for name in names if name.startswith("rng_state")}
+    if found != random:
+        return f"random states are not those of its ranks: {sorted(found ^ random)}"
+    if shape.engine == "none":
+        absent = {"optimizer.pt", "scheduler.pt"} - names
+        return f"there is no {sorted(absent)[0]}" if absent else ""
+    if len({name.split("/")[0] for name in names if name.startswith("global_step")}) != 1:
+        return "it does not hold the states of exactly one step"
+    shards = [re.search(r"zero_pp_rank_(\d+)_mp_rank_\d+_optim_states\.pt$", name) for name in names]
+    held = {int(shard[1]) for shard in shards if shard}
+    if shape.zero_stage and held != set(ranks):
+        return f"optimizer states are not those of its ranks: {sorted(held ^ set(ranks))}"
+    return ""
+
+
+def _eval_loss(folder: Path, step: int) -> float | None:
+    """The validation loss of the very step, where there was one."""
+    history = json.loads((folder / "trainer_state.json").read_bytes())["log_history"]
+    found = [line["eval_loss"] for line in history if line["step"] == step and "eval_loss" in line]
+    return float(found[-1]) if found else None

@@ -1,11 +1,12 @@
 """The recipe's `train:` section."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from infra.frozen import Frozen, NotInKey
 from tasks.training.methods import Full, Tuning
+from tasks.training.objectives import Objective, Sft
 from tasks.training.zero import Preset
 
 # What the Trainer is told elsewhere in this section, so that a recipe cannot say two things at once.
@@ -14,6 +15,7 @@ OWNED = {
         ["output_dir", "resume_from_checkpoint", "save_strategy", "report_to", "use_cpu", "remove_unused_columns"],
         "set by Luthier",
     ),
+    **dict.fromkeys(["save_only_model", "save_total_limit", "enable_jit_checkpoint"], "set by Luthier"),
     **dict.fromkeys(["gradient_accumulation_steps", "per_device_eval_batch_size"], "train.train_batch_size"),
     **dict.fromkeys(["logging_strategy"], "train.logging_steps"),
     **dict.fromkeys(["eval_strategy", "do_eval"], "train.eval_steps"),
@@ -28,7 +30,13 @@ class TrainConfig(Frozen):
     """How to tune. `train_batch_size` is the truth; what fits on a device decides only how it is split."""
 
     tuning: Tuning = Field(description="full, lora or qlora, with the method's own fields")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="default: 2e-4 for adapters, 2e-5 for full")
+    objective: Objective = Field(default_factory=Sft, description="sft, dpo or kto, with the objective's own fields")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="default: 2e-4 for adapters, 2e-5 for full; with dpo and kto 1e-5 and 1e-6",
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = Field(
         "cosine", description="how the learning rate goes after warm-up"
     )
@@ -62,6 +70,16 @@ class TrainConfig(Frozen):
     ddp_timeout: Annotated[int, NotInKey()] = Field(
         1800, ge=30, description="seconds a step may take before it counts as hung"
     )
+    loss_watchdog_threshold: Annotated[float | None, NotInKey()] = Field(
+        None, gt=0, description="training ends where the loss stays above this; about twice the loss it starts with"
+    )
+    loss_watchdog_patience: Annotated[int, NotInKey()] = Field(
+        3, ge=1, description="logged losses in a row above the threshold before it ends"
+    )
+    on_oom: Annotated[Literal["adapt", "fail"], NotInKey()] = Field(
+        "adapt",
+        description="adapt: out of memory, training goes on with half as many sequences at once, at one with gradient_checkpointing; fail: it ends",
+    )
     seed: int = Field(42, description="order of the sequences, start of the adapter, dropout")
     training_args: dict[str, JsonValue] = Field(
         default_factory=dict, description="any further transformers.TrainingArguments"
@@ -86,10 +104,28 @@ class TrainConfig(Frozen):
                     raise ValueError(f"train.deepspeed.{name} cannot be set: train.train_batch_size decides it")
         return self
 
+    def material(self) -> dict[str, Any]:
+        """What the key is made of: without the objective where it is sft, as before there were others."""
+        made = super().material()
+        if isinstance(self.objective, Sft):
+            del made["objective"]
+        return made
+
     @property
     def peak_learning_rate(self) -> float:
         """The learning rate after warm-up."""
-        return self.learning_rate or (2e-5 if isinstance(self.tuning, Full) else 2e-4)
+        full = isinstance(self.tuning, Full)
+        if isinstance(self.objective, Sft):
+            return self.learning_rate or (2e-5 if full else 2e-4)
+        return self.learning_rate or (1e-6 if full else 1e-5)
+
+    @property
+    def held(self) -> Literal["bfloat16", "float16", "float32"]:
+        """The dtype of the weights that are trained, or that the adapter is beside."""
+        # Without an engine that keeps fp32 master weights, small updates would be lost to bf16 rounding.
+        if (isinstance(self.tuning, Full) and self.deepspeed == "none") or self.precision == "fp32":
+            return "float32"
+        return "bfloat16" if self.bf16 else "float16"
 
     @property
     def precision(self) -> Literal["bf16", "fp16", "fp32"]:

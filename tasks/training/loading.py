@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from infra.errors import BadRecipe
 from tasks.training import zero
 from tasks.training.config import TrainConfig
-from tasks.training.methods import Full, Lora
+from tasks.training.methods import Lora
 
 QUANT_TYPE = "nf4"
 DTYPES = {"bf16": ("bfloat16", torch.bfloat16), "fp16": ("float16", torch.float16), "fp32": ("float32", torch.float32)}
@@ -17,24 +17,27 @@ DTYPES = {"bf16": ("bfloat16", torch.bfloat16), "fp16": ("float16", torch.float1
 
 def load(config: TrainConfig, weights: Path, device: torch.device) -> Any:
     """The model on its device, its adapter in place, ready for the Trainer."""
-    _, dtype = DTYPES[config.precision]
-    if isinstance(config.tuning, Full) and config.deepspeed == "none":
-        # Without an engine that keeps fp32 master weights, small updates would be lost to bf16 rounding.
-        dtype = torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        weights,
-        dtype=dtype,
-        quantization_config=_four_bit(dtype) if config.tuning.load_in_4bit else None,
-        # ZeRO-3 places the weights itself and refuses a map.
-        device_map={"": device} if config.tuning.load_in_4bit and zero.stage(config.deepspeed) < 3 else None,
-    )
-    if config.tuning.load_in_4bit:
-        _require_four_bits(model)
-    model.config.use_cache = False
+    # ZeRO-3 places the weights itself and refuses a map.
+    model = base(weights, config.held, config.tuning.load_in_4bit, device if zero.stage(config.deepspeed) < 3 else None)
     if isinstance(config.tuning, Lora):
         model = _with_adapter(model, config.tuning)
         if config.gradient_checkpointing:
             model.enable_input_require_grads()
+    return model
+
+
+def base(weights: Path, dtype: str, load_in_4bit: bool, device: torch.device | None) -> Any:
+    """The model that is tuned, in 4 bits on its device where there is one."""
+    torch_dtype: torch.dtype = getattr(torch, dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        weights,
+        dtype=torch_dtype,
+        quantization_config=_four_bit(torch_dtype) if load_in_4bit else None,
+        device_map={"": device} if load_in_4bit and device is not None else None,
+    )
+    if load_in_4bit:
+        _require_four_bits(model)
+    model.config.use_cache = False
     return model
 
 

@@ -20,6 +20,18 @@ class Sequence:
     position_ids: npt.NDArray[np.int64]
     loss_weights: npt.NDArray[np.float32]
 
+    @classmethod
+    def of(cls, pieces: "list[Piece]") -> "Sequence":
+        """Tokens and weights of rows, one behind the other."""
+        return cls(
+            np.concatenate([tokens for tokens, _ in pieces]).astype(np.int64),
+            np.concatenate([np.arange(len(tokens)) for tokens, _ in pieces]),
+            np.concatenate([weights for _, weights in pieces]),
+        )
+
+
+Piece = tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]
+
 
 class Sequences:
     """One side of a prepared data set, by index: `folder` says which pieces of which shards a sequence is made of."""
@@ -36,18 +48,32 @@ class Sequences:
         return len(self._starts) - 1
 
     def __getitem__(self, index: int) -> Sequence:
-        rows = self._rows[self._starts[index] : self._starts[index + 1]]
-        pieces = [self._piece(*self._pieces[row].tolist()) for row in rows]
-        return Sequence(
-            np.concatenate([tokens for tokens, _ in pieces]).astype(np.int64),
-            np.concatenate([np.arange(len(tokens)) for tokens, _ in pieces]),
-            np.concatenate([weights for _, weights in pieces]),
-        )
+        return Sequence.of([self.piece(row) for row in self.rows(index).tolist()])
 
-    def _piece(self, shard: int, begin: int, length: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+    @property
+    def pieces(self) -> int:
+        """How many pieces of rows there are."""
+        return len(self._pieces)
+
+    def rows(self, index: int) -> npt.NDArray[np.int64]:
+        """The numbers of the pieces in a sequence."""
+        found: npt.NDArray[np.int64] = self._rows[self._starts[index] : self._starts[index + 1]]
+        return found
+
+    def places(self, index: int) -> list[tuple[int, int, int]]:
+        """What a sequence is made of, in order: shard, first token, number of tokens."""
+        return [tuple(self._pieces[row].tolist()) for row in self.rows(index)]
+
+    def piece(self, number: int) -> Piece:
+        """A row's tokens and weights, or those of a piece of it."""
+        tokens, weights = self.at(*self._pieces[number].tolist())
+        weights[:1] = 0  # nothing comes before it, so nothing predicts it
+        return tokens, weights
+
+    def at(self, shard: int, begin: int, length: int) -> Piece:
+        """The tokens at a place and their weights."""
         weights = self._weights[shard][begin : begin + length].astype(np.float32)
         weights[weights < 0] = self._prompt
-        weights[:1] = 0  # nothing comes before it, so nothing predicts it
         return self._tokens[shard][begin : begin + length], weights
 
 

@@ -12,19 +12,57 @@ from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from tasks.training.batches import split
 from tasks.training.config import TrainConfig
+from tasks.training.objectives import KINDS, OBJECTIVES
+from tasks.training.reference_config import ReferenceConfig
 
 
-def step(config: TrainConfig, weights: Receipt, dataset: Receipt) -> Step:
-    """The step that tunes `weights` on `dataset`; BadRecipe where the recipe cannot work."""
+def step(config: TrainConfig, weights: Receipt, dataset: Receipt, reference: Receipt | None = None) -> Step:
+    """The step that tunes `weights` on `dataset`; BadRecipe where the recipe cannot work, or not on these rows.
+
+    The key does without what the reference says, as it follows from weights and dataset.
+    """
     check(config)
-    return Step("training", 1, config, {"weights": weights, "dataset": dataset})
+    require_fitting(config, dataset)
+    aside = {} if reference is None else {"reference": reference}
+    return Step("training", 1, config, {"weights": weights, "dataset": dataset}, aside=aside)
+
+
+def reference_step(config: TrainConfig, weights: Receipt, dataset: Receipt) -> Step:
+    """The step that asks `weights` for the log-probabilities of judged answers."""
+    require_fitting(config, dataset)
+    inputs = {"weights": weights, "dataset": dataset}
+    return Step("reference", 1, ReferenceConfig.of(config), inputs, module="tasks.training.reference")
 
 
 def run(
     config: TrainConfig, weights: Receipt, dataset: Receipt, platform: Platform, on_beat: OnBeat | None = None
 ) -> Receipt:
     """The adapter (or the tuned weights); a run that was killed goes on from its newest committed checkpoint."""
-    return produce(step(config, weights, dataset), platform, on_beat)
+    made = step(config, weights, dataset)
+    if config.objective.judged and platform.store.find(made.stage, made.key) is None:
+        reference = produce(reference_step(config, weights, dataset), platform, on_beat)
+        made = step(config, weights, dataset, reference)
+    return produce(made, platform, on_beat)
+
+
+def require_fitting(config: TrainConfig, dataset: Receipt) -> None:
+    """BadRecipe where the rows are not of the kind that the objective trains on."""
+    require_kind(config, str(dataset.summary.get("judged", "")))
+
+
+def require_kind(config: TrainConfig, found: str, where: str = "the rows") -> None:
+    """The same for a kind of rows: pairs, labels, or nothing where they are not judged; `where` says whose."""
+    wanted = config.objective.judged
+    if wanted == found:
+        return
+    method = next(name for name, of in OBJECTIVES.items() if of(method=name).judged == found)
+    instead = ", or give the answers that were liked as prompt and completion" if wanted == "" else ""
+    raise BadRecipe(
+        f"{config.objective.method} trains on {KINDS[wanted]}, and {where} are {KINDS[found]}",
+        place="train.objective",
+        value=config.objective.method,
+        remedy=f"set train.objective: {{method: {method}}}{instead}",
+    )
 
 
 def check(config: TrainConfig) -> None:

@@ -1,6 +1,8 @@
 """The HF Trainer with our batches and our loss: every token weighs what the data says, on any split of the batch."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +13,13 @@ from transformers import Trainer
 from infra.errors import BadTraining
 from infra.models.nf4 import as_loaded
 from tasks.training.batches import MicroBatches, Split
+from tasks.training.behind import Behind
+from tasks.training.blame import Blame
+from tasks.training.judged_sequences import JudgedSequences
 from tasks.training.sequences import Sequences, collate
 
 Inputs = dict[str, torch.Tensor]
+Side = Sequences | JudgedSequences
 
 
 class OnlySupervised:
@@ -34,11 +40,29 @@ class OnlySupervised:
 
 
 class WeightedTrainer(Trainer):  # type: ignore[misc]
-    """Σ w·ce / Σ w over the global batch: equal for any accumulation and any number of ranks."""
+    """Σ w·ce / Σ w over the global batch: equal for any accumulation and any number of ranks.
 
-    def __init__(self, *, train: Sequences, validation: Sequences, shape: Split, **kwargs: Any) -> None:
+    Checkpoints go through `behind`; `describe` puts what a reader needs into a folder of saved weights.
+    """
+
+    SUMS = 2
+    collate: Callable[[Any], dict[str, Any]] = staticmethod(collate)
+
+    def __init__(
+        self,
+        *,
+        train: Side,
+        validation: Side,
+        shape: Split,
+        blame: Blame,
+        behind: Behind,
+        describe: Callable[[Path], None],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self._blame = blame
         self._train, self._validation, self._shape = train, validation, shape
+        self._behind, self._describe = behind, describe
         self._head = OnlySupervised(self.model)
         self.loss_is_scaled_for_ga = True
         self.tokens_seen = 0
@@ -49,13 +73,14 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
         batches = MicroBatches(
             len(self._train), self.args.seed, self.args.max_steps, self._shape, self.args.process_index
         )
-        return DataLoader(self._train, batch_sampler=batches, collate_fn=collate)
+        return DataLoader(self._train, batch_sampler=batches, collate_fn=self.collate)
 
     def _get_num_items_in_batch(self, batch_samples: list[Inputs], device: torch.device) -> torch.Tensor:
         # An internal of transformers 5.23, pinned by pyproject: the one place that sees a whole accumulated batch.
+        self._blame.begin(self.state.global_step + 1)
         local = torch.tensor(
             [
-                [sum(float(_shifted(batch).sum()) for batch in batch_samples)],
+                [sum(self.amount(batch) for batch in batch_samples)],
                 [sum(int(batch["loss_weights"].numel()) for batch in batch_samples)],
             ],
             dtype=torch.float64,
@@ -72,6 +97,48 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
         if state_dict is not None:
             state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
         super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            self._describe(Path(output_dir or self.args.output_dir))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with self._behind.checkpoint(self.state.global_step):
+            super()._save_checkpoint(model, trial)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The tuned weights. For a checkpoint only what is trained, and nothing where DeepSpeed's files have it all."""
+        if not self._behind.open:
+            super().save_model(output_dir, _internal_call)
+        elif self._adapts or not self.is_deepspeed_enabled:
+            state = self._trained()
+            if self.args.should_save:
+                taken = self._behind.taken(state)
+                self._behind.later(lambda: self._save(output_dir, taken))
+
+    def _trained(self) -> dict[str, Any] | None:
+        """The weights that change; under ZeRO-3 gathered from all ranks, for the first."""
+        if self.is_deepspeed_enabled and self.deepspeed.zero_optimization_partition_weights():
+            gathered: dict[str, Any] | None = self.deepspeed._zero3_consolidated_16bit_state_dict(
+                exclude_frozen_parameters=True
+            )
+            return gathered
+        if self._adapts:
+            return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        weights: dict[str, Any] = self.model.state_dict()
+        return weights
+
+    @property
+    def _adapts(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_deepspeed_enabled:
+            # All that DeepSpeed writes goes through these two; its own decoupled writer takes no snapshot.
+            writer = self.model_wrapped.checkpoint_engine
+            writer.save, writer.preserves_storage_sharing = self._behind.save, lambda: False
+            super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            self._behind.save(self.optimizer.state_dict(), Path(output_dir) / "optimizer.pt")
+            self._behind.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
     def compute_loss(
         self,
@@ -83,18 +150,24 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
         """This micro-batch's share of the loss, times the number of ranks, because gradients are averaged over them."""
         if num_items_in_batch is None or return_outputs:
             raise NotImplementedError("only training steps come here; validation has a loop of its own")
-        total, _ = self._weighted_sum(model, inputs)
+        total, *_ = self.sums(model, inputs)
         return total * self.args.world_size / num_items_in_batch.squeeze()
 
-    def _weighted_sum(self, model: Any, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        weights = _shifted(inputs)
-        self._head.mask = mask = weights > 0
-        try:
-            output = model(input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False)
-        finally:
-            self._head.mask = None
-        losses = F.cross_entropy(output.logits[0].float(), inputs["input_ids"][:, 1:][mask], reduction="none")
-        return (losses * weights[mask]).sum(), weights.sum()
+    def amount(self, batch: Inputs) -> float:
+        """What the losses of a micro-batch are divided by."""
+        return float(shifted(batch).sum())
+
+    def sums(self, model: Any, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+        """The losses of a micro-batch, what they are divided by, and what else is summed up over batches."""
+        weights = shifted(inputs)
+        each, learned = losses(model, self._head, inputs), weights > 0
+        if model.training:
+            self._blame.note(each, weights[learned], learned, inputs["position_ids"])
+        return (each * weights[learned]).sum(), weights.sum()
+
+    def named(self, _sums: list[float]) -> dict[str, float]:
+        """Figures by name, of the sums but the first."""
+        return {}
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
@@ -104,24 +177,36 @@ class WeightedTrainer(Trainer):  # type: ignore[misc]
         model = self.model_wrapped
         model.eval()
         as_loaded(model)
-        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        sums = torch.zeros(self.SUMS, dtype=torch.float64, device=self.args.device)
         world, rank = self.args.world_size, self.args.process_index
         for first in range(0, len(self._validation), world):
             mine = first + rank
-            batch = collate([self._validation[min(mine, len(self._validation) - 1)]])
-            total, weight = self._weighted_sum(model, {name: t.to(self.args.device) for name, t in batch.items()})
+            batch = self.collate([self._validation[min(mine, len(self._validation) - 1)]])
+            found = self.sums(model, self._prepare_inputs(batch))
+            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
             if mine < len(self._validation):
-                sums += torch.stack([total.double(), weight.double()])
+                sums += torch.stack([sum_.double() for sum_ in found])
         model.train()
         sums = self.accelerator.reduce(sums, reduction="sum")
         loss = float(sums[0] / sums[1])
         if not math.isfinite(loss):
             raise BadTraining("the validation loss is not a number", place=f"step {self.state.global_step}")
-        metrics = {"eval_loss": loss}
+        metrics = {"eval_loss": loss} | {f"eval_{name}": value for name, value in self.named(sums[1:].tolist()).items()}
         self.log(metrics)
         return metrics
 
 
-def _shifted(batch: Inputs) -> torch.Tensor:
+def losses(model: Any, head: OnlySupervised, inputs: Inputs) -> torch.Tensor:
+    """−log p of each token that counts, one line behind the other."""
+    head.mask = mask = shifted(inputs) > 0
+    try:
+        output = model(input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False)
+    finally:
+        head.mask = None
+    return F.cross_entropy(output.logits[0].float(), inputs["input_ids"][:, 1:][mask], reduction="none")
+
+
+def shifted(batch: Inputs) -> torch.Tensor:
+    """The weights of predicting, [batch, longest - 1]."""
     # The weight of a token is that of predicting it, from the position before.
     return batch["loss_weights"][:, 1:]

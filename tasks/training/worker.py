@@ -2,57 +2,76 @@
 
 import json
 import logging
-import os
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.errors import Crashed, ErrorReport, OutOfMemory, Unreachable, revive
+from infra.errors import OutOfMemory, Preempted
 from infra.frozen import canonical
+from infra.launch.leaving import Leaving
 from infra.launch.lifeline import end_descendants
-from infra.launch.work import Summary, Work, main
+from infra.launch.work import Summary, Work, main, versions
+from infra.storage import trajectory
 from infra.tracking.runs import Curve
 from tasks.training import zero
-from tasks.training.checkpoints import Checkpoints, Shape
+from tasks.training.batches import split
+from tasks.training.checkpoints import STOPPED, Checkpoints, Found, Origin, Shape
 from tasks.training.config import TrainConfig
+from tasks.training.fit import Fit, difference
+from tasks.training.following import Watch
+from tasks.training.objectives import Sft
 from tasks.training.pictures import draw_loss
+from tasks.training.ranks import devices, start
 from tasks.training.scan import scan
+from tasks.training.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.3
+NUMERIC = ("python", "torch", "transformers", "peft", "bitsandbytes", "deepspeed", "accelerate", "luthier")
 
 
 def work(job: Work[TrainConfig]) -> Summary:
     """Train to the end, from the newest checkpoint that any attempt at this input key has committed."""
-    world = job.config.num_processes or _devices()
-    checkpoints = Checkpoints(job.platform.store, job.spec.key, job.spec.attempt, _shape(job.config, world))
+    world = job.config.num_processes or devices()
+    fit = Fit(job, world)
+    asked, job.config = job.config, fit.config()
+    if fit.learned and job.config != asked:
+        job.note(learned=difference(asked, job.config, world))
+    shape, origin = _shape(job.config, world), _origin(job, world)
+    checkpoints = Checkpoints(job.platform.store, job.spec.key, job.spec.attempt, shape, origin)
     (job.scratch / "checkpoints").mkdir()
-    resume = checkpoints.newest(job.scratch / "checkpoints")
-    log.info("starting from %s", resume.name if resume else "the base model")
-    curve = Curve(job.platform.tracking_uri, job.spec.key, _params(job))
-    ranks = _start(job, world, resume)
+    found = checkpoints.newest(job.scratch / "resumed")
+    job.note(resumed_from=found.folder.name if found else "the base model")
+    log.info("starting from %s", found.folder.name if found else "the base model")
+    if found and found.changed:
+        log.warning("the rest may differ in the last bits from a run without a break: %s", found.changed)
+    curve = Curve(job.platform.tracking_uri, job.spec.key, _params(job), _memory_tags(job.config, fit))
+    watch = Watch(job.scratch, world, job.config.ddp_timeout)
+    ranks = _start(job, world, found)
+    uploads = Uploads(job, checkpoints)
     lines: list[dict[str, Any]] = []
     try:
-        _follow(job, ranks, curve, checkpoints, lines)
-    except BaseException:
-        end_descendants()
+        _follow(job, ranks, watch, curve, uploads, lines)
+    except BaseException as error:
+        end_descendants(grace_s=0)  # ranks take SIGTERM as a wish to save
+        uploads.finish_if_possible()
         curve.close("FAILED")
+        if isinstance(error, OutOfMemory) and watch.training():
+            raise fit.after(error, job.config) from error
         raise
     curve.close("FINISHED")
     scan(job.out)
     trained = [line for line in lines if "loss" in line]
     history = json.loads((job.out / "log_history.json").read_bytes())
     (job.out / "loss.png").write_bytes(draw_loss(history))
-    return _summary(job, trained, lines, curve, world, resume)
+    adapted = fit.learned.reason if fit.learned else None
+    return _summary(job, trained, lines, curve, world, found) | uploads.figures() | {"adapted": adapted}
 
 
-def _start(job: Work[TrainConfig], world: int, resume: Path | None) -> subprocess.Popen[bytes]:
-    """torchrun on this node. No restarts of its own: with DeepSpeed on gloo they hang; the stage's retry resumes."""
+def _start(job: Work[TrainConfig], world: int, found: Found | None) -> subprocess.Popen[bytes]:
     told = {
         "config": job.config.model_dump(mode="json"),
         "weights": str(job.inputs["weights"]),
@@ -61,60 +80,43 @@ def _start(job: Work[TrainConfig], world: int, resume: Path | None) -> subproces
         "shards": [str(folder) for folder in job.fetch_parts("dataset")],
         "out": str(job.out),
         "scratch": str(job.scratch),
-        "resume_from": str(resume) if resume else None,
+        "reference": str(job.inputs["reference"]) if "reference" in job.spec.inputs else None,
+        "resume_from": str(found.folder) if found else None,
+        "universal": bool(found and found.universal),
     }
     path = job.scratch / "rank.json"
     path.write_bytes(canonical(told))
-    environment = os.environ | {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // world))),
-        "TORCH_EXTENSIONS_DIR": str(job.scratch / "torch_extensions"),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        **(
-            {}
-            if _gpus()
-            else {"DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")}
-        ),
-    }
-    command = [
-        *(sys.executable, "-m", "infra.launch.lifeline", "torch.distributed.run"),
-        *("--nnodes=1", f"--nproc-per-node={world}", "--max-restarts=0", "--rdzv-backend=c10d"),
-        *("--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "--rdzv-conf=is_host=1"),
-        *("-m", "tasks.training.rank", str(path)),
-    ]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    return start("tasks.training.rank", path, job.scratch, world)
 
 
 def _follow(
     job: Work[TrainConfig],
     ranks: subprocess.Popen[bytes],
+    watch: Watch,
     curve: Curve,
-    checkpoints: Checkpoints,
+    uploads: Uploads,
     lines: list[dict[str, Any]],
 ) -> None:
-    """Pass on what the ranks write until they end; a step longer than `ddp_timeout` counts as hung."""
+    """Pass on what the ranks write until they end."""
     journal = _tail(job.scratch / "journal.jsonl")
     job.beat("loading the model")
-    moved = time.monotonic()
-    while True:
-        status = ranks.poll()
-        for line in iter(lambda: next(journal), None):
-            lines.append(line)
-            moved = time.monotonic()
-            _show(job, line)
-            curve.log(
-                line["step"], {name: value for name, value in line.items() if name not in ("step", "steps", "eta_s")}
-            )
-        moved = max(moved, _upload(job, checkpoints))
-        if status is not None:
-            return _ended(job, status)
-        if time.monotonic() - moved > job.config.ddp_timeout:
-            raise Unreachable(
-                f"training stood still for {job.config.ddp_timeout} s: a rank hangs, or a step takes longer",
-                place="train.ddp_timeout",
-                remedy="the run will be resumed from its newest checkpoint; raise ddp_timeout for slower steps",
-            )
-        time.sleep(POLL_S)
+    with Leaving(ranks.pid) as leaving:
+        while True:
+            status = ranks.poll()
+            for line in iter(lambda: next(journal), None):
+                lines.append(line)
+                _show(job, line)
+                curve.log(
+                    line["step"],
+                    {name: value for name, value in line.items() if name not in ("step", "steps", "eta_s")},
+                )
+            uploads.check()
+            if status is not None:
+                _ended(job, status, watch, uploads, leaving)
+                return
+            leaving.look()
+            watch.look()
+            time.sleep(POLL_S)
 
 
 def _show(job: Work[TrainConfig], line: dict[str, Any]) -> None:
@@ -125,30 +127,14 @@ def _show(job: Work[TrainConfig], line: dict[str, Any]) -> None:
         log.info("step %s: validation loss %.4f", line["step"], line["eval_loss"])
 
 
-def _upload(job: Work[TrainConfig], checkpoints: Checkpoints) -> float:
-    """Store the newest complete checkpoint, if there is one; older complete ones are only removed. When, or 0."""
-    ready = sorted(job.scratch.glob("ready-*"), key=lambda path: int(path.name.split("-")[1]))
-    for number, mark in enumerate(ready, 1):
-        step = int(mark.name.split("-")[1])
-        folder = job.scratch / "checkpoints" / f"checkpoint-{step}"
-        if number == len(ready):
-            checkpoints.save(folder, step)
-            log.info("checkpoint of step %d committed", step)
-        shutil.rmtree(folder)
-        mark.unlink()
-    return time.monotonic() if ready else 0.0
-
-
-def _ended(job: Work[TrainConfig], status: int) -> None:
+def _ended(job: Work[TrainConfig], status: int, watch: Watch, uploads: Uploads, leaving: Leaving) -> None:
     """Nothing where the ranks finished; else what they reported, which tells more than torchrun's exit status."""
-    if status == 0:
-        return
-    reports = [ErrorReport.model_validate_json(path.read_bytes()) for path in sorted(job.scratch.glob("error-*.json"))]
-    if reports:
-        raise revive(reports[0])
-    if status in (-9, 137):
-        raise OutOfMemory("a rank was killed, most likely by the kernel for memory", value=f"exit status {status}")
-    raise Crashed("a rank died", value=f"torchrun ended with {status}", remedy="the log has its last words")
+    stopped = (job.scratch / STOPPED).exists()
+    if stopped or (leaving.asked and status != 0):
+        raise Preempted("training was told to end (SIGTERM)", value="it did" if stopped else "its ranks had no time")
+    if status != 0:
+        raise watch.end(status)
+    uploads.finish()
 
 
 def _tail(path: Path) -> Iterator[dict[str, Any] | None]:
@@ -169,19 +155,24 @@ def _summary(
     lines: list[dict[str, Any]],
     curve: Curve,
     world: int,
-    resume: Path | None,
+    found: Found | None,
 ) -> Summary:
     evaluated = [line["eval_loss"] for line in lines if "eval_loss" in line]
     speeds = sorted(line["tokens_per_s"] for line in trained)
     return {
         "method": job.config.tuning.method,
+        **_judged(job.config, lines),
         "steps": trained[-1]["step"] if trained else 0,
         "loss": trained[-1]["loss"] if trained else None,
         "eval_loss": evaluated[-1] if evaluated else None,
         "tokens_per_s": speeds[len(speeds) // 2] if speeds else None,
         "mfu": sorted(line["mfu"] for line in trained)[len(trained) // 2] if trained else None,
         "num_processes": world,
-        "resumed_from": resume.name if resume else None,
+        "per_device_train_batch_size": job.config.per_device_train_batch_size,
+        "gradient_checkpointing": job.config.gradient_checkpointing,
+        "resumed_from": found.folder.name if found else None,
+        "resumed_across": (found.changed or None) if found else None,
+        "trajectory": [*trajectory.entries(job.platform.store, job.spec.key)],
         "mlflow_run_id": curve.run_id,
         "mlflow_missed": curve.missed,
     }
@@ -189,8 +180,26 @@ def _summary(
 
 def _params(job: Work[TrainConfig]) -> dict[str, str]:
     flat = job.config.material()
-    tuning = flat.pop("tuning")
-    return {name: str(value) for name, value in (flat | tuning).items() if value not in (None, {})}
+    tuning, objective = flat.pop("tuning"), flat.pop("objective", {})
+    named = {"objective": objective.pop("method")} | objective if objective else {}
+    return {name: str(value) for name, value in (flat | tuning | named).items() if value not in (None, {})}
+
+
+def _judged(config: TrainConfig, lines: list[dict[str, Any]]) -> Summary:
+    """The objective, and the last of each figure that it brings; nothing for sft."""
+    if isinstance(config.objective, Sft):
+        return {}
+    figures = {name: value for line in lines for name, value in line.items() if "rewards/" in name or name == "kl"}
+    return {"objective": config.objective.method, **figures}
+
+
+def _memory_tags(config: TrainConfig, fit: Fit) -> dict[str, str]:
+    """How the batch is worked off, which the parameters of the run leave out, as they leave the result alone."""
+    return {
+        "luthier.per_device_train_batch_size": str(config.per_device_train_batch_size),
+        "luthier.gradient_checkpointing": str(config.gradient_checkpointing).lower(),
+        "luthier.adapted": fit.learned.reason if fit.learned else "no",
+    }
 
 
 def _shape(config: TrainConfig, world: int) -> Shape:
@@ -198,19 +207,16 @@ def _shape(config: TrainConfig, world: int) -> Shape:
     return Shape(engine=engine, zero_stage=zero.stage(config.deepspeed), world_size=world)
 
 
-def _devices() -> int:
-    return _gpus() or 1
-
-
-def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+def _origin(job: Work[TrainConfig], world: int) -> Origin:
+    shared = split(job.config.train_batch_size, job.config.per_device_train_batch_size, world)
+    return Origin(
+        weights=job.receipt("weights").content_sha256,
+        dataset=job.receipt("dataset").content_sha256,
+        seed=job.config.seed,
+        train_batch_size=job.config.train_batch_size,
+        accumulation=shared.accumulation,
+        versions={name: version for name, version in versions().items() if name in NUMERIC},
+    )
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ def engine_config(
     world_size: int,
     max_grad_norm: float,
     precision: Literal["bf16", "fp16", "fp32"],
+    universal: bool = False,
 ) -> dict[str, Any] | None:
-    """The whole DeepSpeed config, or None without DeepSpeed; batch sizes are sequences.
+    """The whole DeepSpeed config, or None without DeepSpeed; batch sizes are sequences. `universal`: it resumes from that.
 
     A JSON of the user's own keeps every key it has; only the batch sizes, which the recipe decides, are set here.
     """
@@ -50,16 +51,21 @@ def engine_config(
         "gradient_accumulation_steps": accumulation,
         "train_batch_size": micro_batch * accumulation * world_size,
     }
+    resumes: dict[str, Any] = {"checkpoint": {"load_universal": True}} if universal else {}
     if isinstance(deepspeed, dict):
-        return dict(deepspeed) | batches
-    return batches | {
-        "zero_optimization": copy.deepcopy(STAGES[deepspeed]),
-        "gradient_clipping": max_grad_norm,
-        "bf16": {"enabled": precision == "bf16"},
-        "fp16": {"enabled": precision == "fp16"},
-        # AdamW comes from the Trainer, so that every engine runs the same optimizer.
-        "zero_allow_untested_optimizer": True,
-        # DeepSpeed's own CPU Adam would have to be compiled on the machine that trains.
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 2**31 - 1,
-    }
+        return dict(deepspeed) | batches | resumes
+    return (
+        batches
+        | resumes
+        | {
+            "zero_optimization": copy.deepcopy(STAGES[deepspeed]),
+            "gradient_clipping": max_grad_norm,
+            "bf16": {"enabled": precision == "bf16"},
+            "fp16": {"enabled": precision == "fp16"},
+            # AdamW comes from the Trainer, so that every engine runs the same optimizer.
+            "zero_allow_untested_optimizer": True,
+            # DeepSpeed's own CPU Adam would have to be compiled on the machine that trains.
+            "zero_force_ds_cpu_optimizer": False,
+            "steps_per_print": 2**31 - 1,
+        }
+    )

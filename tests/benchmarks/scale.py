@@ -1,9 +1,12 @@
 """The real stage on many rows: how much memory its processes take together, and how much faster two of them are."""
 
+import os
 import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +30,8 @@ class Ran(NamedTuple):
 
     seconds: float
     peak: int  # bytes
+    computed: float  # seconds of computing in all processes
+    longest: float  # of these, in the stage's own process and the busiest of its pool, which wait for each other
 
 
 def main(tokenizer: Path, root: Path) -> None:
@@ -47,6 +52,9 @@ def main(tokenizer: Path, root: Path) -> None:
     # Wall time, which whatever else runs on the machine can only make worse: the best pair counts.
     best = max(one.seconds / two.seconds for one, two in pairs)
     figure("P6.speedup_2", best, target=1.8, better="higher", unit="ratio", n=len(pairs))
+    # The same by computing time, where other work keeps the cores busy: what two could reach with a core each.
+    reach = max(one.computed / two.longest for one, two in pairs)
+    figure("P6.speedup_2_computed", reach, target=1.8, better="higher", unit="ratio", n=len(pairs))
 
 
 def _run(rows: int, processes: int, root: Path, tokenizer: Receipt) -> Ran:
@@ -58,13 +66,29 @@ def _run(rows: int, processes: int, root: Path, tokenizer: Receipt) -> Ran:
         home = Path(folder)
         shutil.copytree(root / "given" / "store", home / "store")
         config = DataConfig(train_files=[str(path) for path in paths], num_proc=processes)
-        with Watch() as watch:
+        # One process is one core's: its tokenizer would use them all.
+        with Watch() as watch, on_cores(processes):
             start = time.perf_counter()
             made = stage.run(config, tokenizer, jobs.platform(home))
             seconds = time.perf_counter() - start
         assert made.summary["rows"] == rows
-    note(f"{rows:>9,} rows, {processes} processes: {watch.peak / MIB:5.0f} MiB, {seconds:5.1f} s")
-    return Ran(seconds, watch.peak)
+    longest = watch.longest()
+    note(
+        f"{rows:>9,} rows, {processes} processes: {watch.peak / MIB:5.0f} MiB, {seconds:5.1f} s; "
+        f"computed {watch.computed():.1f} s, {longest:.1f} s of them one after the other"
+    )
+    return Ran(seconds, watch.peak, watch.computed(), longest)
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """This process and what it starts have so many cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Watch:
@@ -73,6 +97,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.peak = 0
+        self._computed: dict[int, float] = {}  # by process, the stage's own first
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -84,9 +109,23 @@ class Watch:
         self._ended.set()
         self._thread.join()
 
+    def computed(self) -> float:
+        """Seconds of computing in all of them, as last seen."""
+        return sum(self._computed.values())
+
+    def longest(self) -> float:
+        """Of the first that was started, and of the busiest that it started."""
+        own, *pool = self._computed.values()
+        return own + max(pool, default=0.0)
+
     def _look(self) -> None:
         while not self._ended.wait(EVERY_S):
-            self.peak = max(self.peak, sum(map(_taken, psutil.Process().children(recursive=True))))
+            below = psutil.Process().children(recursive=True)
+            self.peak = max(self.peak, sum(map(_taken, below)))
+            for process in below:
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    self._computed[process.pid] = times.user + times.system
 
 
 def _taken(process: psutil.Process) -> int:

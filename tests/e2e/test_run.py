@@ -1,4 +1,4 @@
-"""`luthier run` as a user types it: a whole run, the same again, a changed merge; and a run that was killed."""
+"""`luthier run` as a user types it: a whole run, its version rerun and verified, a changed merge; and a run that was killed."""
 
 import json
 import math
@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny
 from tests.e2e import recipes
-from tests.e2e.commands import BIN
+from tests.e2e.commands import BIN, plain, run
 
 STAGES = (
     "tokenizer",
@@ -51,6 +51,11 @@ def finish(running: "subprocess.Popen[str]", home: Path) -> str:
     return said
 
 
+def say(home: Path, *arguments: str) -> str:
+    """Another command on the same home, to its good end."""
+    return run([str(BIN / "luthier"), *arguments], {**plain(), "LUTHIER_HOME": str(home)}, timeout_s=400)
+
+
 def worked(home: Path) -> dict[str, int]:
     """How many workers each stage has started."""
     jobs = home / "store" / "jobs"
@@ -72,8 +77,9 @@ def test_a_whole_run_then_nothing_is_done_twice_and_a_new_merge_redoes_only_what
     assert "tiny-tickets version 1" in said
     assert summary(home, "registry")["promoted"] is True
 
-    finish(luthier(home, recipe), home)
+    say(home, "rerun", "tiny-tickets/1")  # the same recipe, out of the commit records
     assert worked(home) == once | {"registry": 2}  # it reconciles MLflow in every run
+    assert "all as committed" in say(home, "verify", "--all")
 
     finish(
         luthier(home, recipe, "--set", "merge.base=original", "--set", "merge.max_kl=5", "--set", "merge.min_top1=0"),
@@ -86,6 +92,32 @@ def test_a_whole_run_then_nothing_is_done_twice_and_a_new_merge_redoes_only_what
         "evaluation": 3,
         "registry": 3,
     }
+
+
+@pytest.mark.proof
+def test_everything_that_a_version_was_made_of_comes_out_the_same_and_is_told(tmp_path: Path) -> None:
+    recipe, home = recipes.write(tmp_path / "project"), tmp_path / "home"
+    finish(luthier(home, recipe), home)
+    (rows,) = (home / "store" / "stages" / "data").glob("*/MANIFEST.json")
+    assert [file["uri"] for file in json.loads(rows.read_text())["origins"]] == [str(recipe.parent / "rows.jsonl")]
+    explained = say(home, "explain", "tiny-tickets", "--svg", str(tmp_path / "it.svg"))
+    for words in ("rows.jsonl", "licence apache-2.0", "deepspeed", "@candidate, set by its run"):
+        assert words in explained
+    before = worked(home)
+    said = say(home, "rerun", "tiny-tickets/1", "--check")
+    assert "every artifact came out equal" in said
+    assert worked(home) == before, "nothing of the store was used or changed"
+    assert not list((home / "work").glob("rerun-*"))
+    said = say(
+        home, "rerun", "tiny-tickets/1", "--check", "--from", "evaluation", "--store", f"file://{tmp_path}/fresh"
+    )
+    assert "every artifact came out equal" in said
+    assert not list((tmp_path / "fresh" / "jobs" / "training").glob("*"))
+    (recipe.parent / "rows.jsonl").write_text('{"messages": []}\n')
+    refused = run(
+        [str(BIN / "luthier"), "rerun", "tiny-tickets/1"], {**plain(), "LUTHIER_HOME": str(home)}, 100, status=2
+    )
+    assert "rows.jsonl: changed" in refused
 
 
 @pytest.mark.proof  # CI has the same kill, with equal bytes after it, in test_training.py

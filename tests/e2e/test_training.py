@@ -1,17 +1,12 @@
-"""The real stage, worker, torchrun, DeepSpeed and ranks, on a tiny model: the split changes nothing, a kill costs little."""
+"""The real stage, worker, torchrun, DeepSpeed and ranks, on a tiny model: the split changes nothing."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from infra.errors import BadTraining
+from tasks.training.batches import stream
 from tests.e2e.training import Bench, bench, losses, weights
 
 pytestmark = pytest.mark.slow
@@ -73,49 +68,19 @@ def test_checkpointing_of_activations_changes_nothing(
 
 def test_weights_that_give_no_loss_are_refused_and_nothing_is_stored(tmp_path: Path) -> None:
     here = bench(tmp_path, poisoned=True)
-    with pytest.raises(BadTraining, match="not a number"):
+    with pytest.raises(BadTraining, match="not a number") as caught:
         here.train(deepspeed="none")
+    assert caught.value.place == "step 1"
+    assert "of any of the 32 rows of the step: the weights are none" in caught.value.value
     assert not here.platform.store.objects.list("stages/training/")
 
 
-RUN = """
-import sys
-from pathlib import Path
-from tests.e2e.training import bench, losses
-made = bench(Path(sys.argv[1]))
-receipt = made.train(max_steps=160, save_steps=5, deepspeed="zero2", num_processes=2, train_batch_size=4)
-print(receipt.content_sha256, receipt.summary["resumed_from"], losses(made, receipt).tolist())
-"""
-
-
-def launched(root: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(root)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-    )
-
-
-def test_kill_nine_of_the_flow_in_training_leaves_no_orphan_and_the_rerun_is_exact(tmp_path: Path) -> None:
-    undisturbed, _ = launched(tmp_path / "a").communicate(timeout=300)
-    victim = launched(tmp_path / "b")
-    commits = tmp_path / "b" / "store" / "stages" / "training"
-    wait_until(lambda: any(commits.rglob("COMMIT.json")), 200)
-    below = psutil.Process(victim.pid).children(recursive=True)
-    assert len(below) >= 4  # worker, torchrun, two ranks
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate(timeout=10)
-    _, alive = psutil.wait_procs(below, timeout=40)
-    assert alive == []
-    resumed, _ = launched(tmp_path / "b").communicate(timeout=300)
-    hash_a, from_a, series_a = undisturbed.split(maxsplit=2)
-    hash_b, from_b, series_b = resumed.split(maxsplit=2)
-    assert from_a == "None"
-    assert from_b.startswith("checkpoint-")
-    assert series_a == series_b
-    assert hash_a == hash_b
-
-
-def wait_until(condition: object, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def test_the_row_whose_loss_is_no_number_is_named_whichever_rank_has_it(tmp_path: Path) -> None:
+    here = bench(tmp_path, bad_row=17)  # packed with row 16 into sequence 8
+    step = next(at for at, sequence in enumerate(stream(40, 42)) if sequence == 8) // 8 + 1
+    with pytest.raises(BadTraining, match="loss is not a number") as caught:
+        here.train(
+            train_batch_size=8, per_device_train_batch_size=2, num_processes=2, logging_steps=5, deepspeed="zero2"
+        )
+    assert caught.value.place == f"step {step}"
+    assert caught.value.value == "nan; rows that give none: rows.jsonl:18 (nan)"

@@ -18,6 +18,7 @@ from tasks.training import stage
 from tasks.training.config import TrainConfig
 from tests import artifacts, tiny
 from tests.unit.tasks.training.prepared import dataset, random_rows
+from tests.unit.tasks.training.prepared import judged as prepare_judged
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,37 @@ class Bench:
         return stage.run(TrainConfig.model_validate(config | fields), self.weights, self.dataset, self.platform)
 
 
-def bench(root: Path, poisoned: bool = False) -> Bench:
-    """A tiny Llama and 40 packed sequences of random rows; poisoned: one of its weights is NaN."""
+def bench(
+    root: Path,
+    poisoned: bool = False,
+    judged: str = "",
+    packed: int = 2,
+    vocab: int = tiny.VOCAB,
+    bad_row: int | None = None,
+) -> Bench:
+    """A tiny Llama and 40 sequences of random rows, `packed` in each; poisoned: one of its weights is NaN; judged: pairs or
+    labels; a bad row weighs infinitely much."""
     store = Store(LocalObjects(root / "store"))
     platform = Platform(
         store, LocalLauncher(), Cache(root / "cache", 10**9), root, f"sqlite:///{root}/mlflow.db", 300.0
     )
-    rows = random_rows(120)
-    prepared, shard = dataset(
-        root / "prepared", rows, [[2 * at, 2 * at + 1] for at in range(40)], [[at] for at in range(80, 90)]
-    )
+    if judged:
+        prepared, shard = prepare_judged(root / "prepared", judged, 48, 7)
+    else:
+        rows = random_rows(120)
+        if bad_row is not None:
+            rows[bad_row] = (rows[bad_row][0], [np.inf] * len(rows[bad_row][1]))
+        train = [[(packed * at + place) % 80 for place in range(packed)] for at in range(40)]
+        prepared, shard = dataset(root / "prepared", rows, train, [[at] for at in range(80, 90)])
     shards = {"shard-00000": commit(store, "shard", shard)}
-    model = tiny.model(root / "model")
+    model = tiny.model(root / "model", vocab)
     if poisoned:
         weights = load_file(model / "model.safetensors")
         weights["model.norm.weight"][0] = np.nan
         save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    return Bench(platform, commit(store, "weights", model), commit(store, "data", prepared, shards))
+    data = commit(store, "data", prepared, shards)
+    data = data.model_copy(update={"summary": {"judged": judged}}) if judged else data
+    return Bench(platform, commit(store, "weights", model), data)
 
 
 def commit(store: Store, name: str, folder: Path, parts: dict[str, Receipt] | None = None) -> Receipt:

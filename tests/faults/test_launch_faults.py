@@ -80,6 +80,17 @@ def test_a_silent_worker_is_ended_and_reported_unreachable(platform: Platform, t
     assert alive([int(launch.name.removeprefix("launch-"))]) == []
 
 
+def test_a_worker_that_beats_but_does_not_end_is_ended_at_the_deadline_of_its_stage(
+    platform: Platform, tmp_path: Path
+) -> None:
+    config = Toy(act="forever", notes=str(tmp_path))
+    with pytest.raises(Unreachable, match="not done in 3 s") as caught:
+        produce(toy.step(config), dataclasses.replace(platform, stage_deadline_s=3.0))
+    assert caught.value.value.startswith("it ")
+    (launch,) = tmp_path.glob("launch-*")
+    assert alive([int(launch.name.removeprefix("launch-"))]) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_the_flow(platform: Platform, tmp_path: Path, number: signal.Signals) -> None:
     parent, pids = start_family(tmp_path)

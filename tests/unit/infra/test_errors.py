@@ -31,6 +31,7 @@ def test_only_lost_is_tried_again() -> None:
     assert {kind.__name__ for kind in ALL if kind.retry} == {
         "Lost",
         "OutOfMemory",
+        "Adapted",
         "Preempted",
         "Unreachable",
         "Crashed",

@@ -44,6 +44,8 @@ def test_a_changed_tracking_server_is_noticed(monkeypatch: pytest.MonkeyPatch) -
         ("LUTHIER_STORE_DEADLINE_S", "0"),
         ("LUTHIER_LAUNCHER", "moon"),
         ("LUTHIER_CACHE_BYTES", "-1"),
+        ("LUTHIER_SHARDS", "ray://127.0.0.1:10001"),
+        ("LUTHIER_SHARDS", "tcp://127.0.0.1:8786"),  # the store is a folder that no other node sees
     ],
 )
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -61,3 +63,23 @@ def test_a_store_that_cannot_be_used_is_refused_with_a_remedy(monkeypatch: pytes
         settings.load().platform()
     assert caught.value.remedy
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("shared", "fits"), [("", True), ("home", True), ("elsewhere", False)])
+def test_a_folder_as_store_must_be_shared_with_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, home: Path, shared: str, fits: bool
+) -> None:
+    monkeypatch.setenv("LUTHIER_SHARDS", "tcp://127.0.0.1:8786")
+    monkeypatch.setenv("LUTHIER_SHARED_ROOT", str(home.parent / shared))
+    if fits:
+        assert settings.load().shards
+        return
+    with pytest.raises(BadRecipe) as caught:
+        settings.load()
+    assert "LUTHIER_SHARED_ROOT" in caught.value.remedy
+
+
+def test_a_bucket_is_seen_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_SHARDS", "tls://127.0.0.1:8786")
+    monkeypatch.setenv("LUTHIER_STORE", "s3://bucket")
+    assert settings.load().shards

@@ -36,6 +36,12 @@ def test_plan_shows_the_whole_recipe_and_what_would_run(
     assert "overlap" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", [verb.name for verb in cli.app.registered_commands])
+def test_every_verb_has_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert luthier(monkeypatch, verb, "--help") == 0
+    assert f"luthier {verb}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

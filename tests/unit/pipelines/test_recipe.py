@@ -142,3 +142,28 @@ def test_an_override_without_a_value_is_refused(assignment: str) -> None:
 def test_an_override_into_a_plain_value_is_refused() -> None:
     with pytest.raises(BadRecipe, match="no fields"):
         recipes.load("quickstart", {"train.train_batch_size.deeper": 3})
+
+
+@pytest.mark.parametrize(
+    ("data", "objective", "words"),
+    [
+        ({"data.format": "preference"}, "sft", "{method: dpo}, or give the answers that were liked"),
+        ({"data.format": "unpaired_preference"}, "dpo", "{method: kto}"),
+        ({"data.format": "messages"}, "kto", "kto trains on answers with a label"),
+        ({"data.train_files": [{"files": ["a.jsonl"], "format": "text"}]}, "dpo", "{method: sft}"),
+    ],
+)
+def test_rows_that_an_objective_cannot_take_are_refused_where_the_recipe_says_what_they_are(
+    data: dict[str, Any], objective: str, words: str
+) -> None:
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load("quickstart", data | {"train.objective.method": objective})
+    assert refused.value.place == "train.objective"
+    assert words in str(refused.value)
+
+
+def test_a_field_of_another_objective_is_refused_by_name() -> None:
+    with pytest.raises(BadRecipe) as refused:
+        recipes.load("quickstart", {"train.objective": {"method": "dpo", "desirable_wait": 2}})
+    assert refused.value.place == "train.objective.desirable_wait"
+    assert "did you mean desirable_weight?" in str(refused.value)

@@ -7,6 +7,7 @@ import pytest
 
 from infra import settings
 from infra.errors import BadData, Corrupt, Crashed, Lost, LuthierError, OutOfMemory
+from infra.launch import produce as launching
 from infra.launch.produce import produce
 from infra.launch.step import Beat, Step
 from infra.settings import Platform
@@ -59,6 +60,36 @@ def test_a_stage_that_reconciles_runs_each_time_and_keeps_what_is_equal(platform
     first, second = produce(step, platform), produce(step, platform)
     assert len(list(tmp_path.glob("launch-*"))) == 2
     assert second == first
+
+
+def test_a_worker_that_has_learned_to_need_less_is_launched_again_and_every_launch_is_told(
+    platform: Platform, tmp_path: Path
+) -> None:
+    beats: list[Beat] = []
+    receipt = toy.run(Toy(act="less", notes=str(tmp_path)), beats.append)
+    assert receipt.summary["launches"] == 3
+    told = [beat.launches for beat in beats if beat.launches]
+    assert [len(launches) for launches in told] == [1, 2, 3]
+    assert [launch.outcome for launch in told[-1]] == ["Adapted", "Adapted", "committed"]
+    assert [launch.change for launch in told[-1]] == ["8 → 4", "4 → 2", ""]
+    assert [launch.reason for launch in told[-1]] == ["no room 4", "no room 2", ""]
+    assert told[-1][1].notes == {"goes_on_from": "launch 1"}
+    assert all(launch.started <= launch.ended for launch in told[-1])
+
+
+def test_a_worker_that_never_needs_less_is_not_launched_for_ever(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launching, "MAX_ADAPTATIONS", 1)
+    with pytest.raises(OutOfMemory, match="no room"):
+        toy.run(Toy(act="no room", notes=str(tmp_path)))
+    assert len(list(tmp_path.glob("launch-*"))) == 2
+
+
+def test_the_first_launch_that_succeeds_is_no_story(platform: Platform) -> None:
+    beats: list[Beat] = []
+    toy.run(Toy(value=3), beats.append)
+    assert not [beat for beat in beats if beat.launches]
 
 
 @pytest.mark.parametrize(

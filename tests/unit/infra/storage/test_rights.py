@@ -22,7 +22,7 @@ RIGHTS = {
 
 def test_the_policy_allows_what_the_store_calls_and_nothing_else() -> None:
     code = (ROOT / "infra" / "storage" / "s3.py").read_text(encoding="utf-8")
-    called = set(re.findall(r'_call(?:_s3)?\(\s*"(\w+)"', code))
+    called = set(re.findall(r'(?:_(?:call|request)\(\s*"|self\.client\.)(\w+)', code))
     assert len(called) >= 9
     page = (ROOT / "docs" / "connect.md").read_text(encoding="utf-8")
     (policy,) = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL))

@@ -86,6 +86,13 @@ def test_a_receipt_of_something_else_is_refused(store: Store) -> None:
         store.manifest(old)
 
 
+def test_a_file_that_was_never_part_of_an_artifact_condemns_nothing(store: Store) -> None:
+    receipt = committed(store, FILES)
+    with pytest.raises(Corrupt, match="no such file"):
+        store.read(receipt, "lineage.svg")
+    assert store.find("toy", KEY) is not None
+
+
 def test_reading_a_flipped_byte_raises_and_condemns(store: Store) -> None:
     receipt = committed(store, FILES)
     store.objects.put(place(store, receipt, "model.safetensors"), b"weightz")

@@ -40,10 +40,10 @@ def test_the_recipe_loads_and_finds_the_rows(
     assert luthier("import-config", str(config), "-o", str(target), "--gpus", "2") == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert "not carried over: loss_watchdog_threshold: 5.0" in said.err
+    assert "not carried over: relora: True" in said.err
     text = target.read_text()
     assert text.startswith("# When to use it: instead of Axolotl's axolotl.yaml")
-    assert "#   loss_watchdog_threshold: 5.0" in text
+    assert "#   relora: True" in text
     assert "An example; write your own." in text
     made = recipe.load(str(target))
     assert made.data.train_files == [str(config.parent / "rows.jsonl")]

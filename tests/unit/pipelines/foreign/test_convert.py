@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from infra.errors import BadRecipe
 from pipelines.foreign.convert import convert
 from pipelines.foreign.made import Imported
+from tasks.training.config import TrainConfig
 
 AXOLOTL = """
 base_model: NousResearch/Llama-3.2-1B
@@ -44,6 +45,7 @@ tf32: false
 gradient_checkpointing: true
 attn_implementation: flash_attention_2
 loss_watchdog_threshold: 5.0
+relora: true
 warmup_ratio: 0.1
 evals_per_epoch: 4
 weight_decay: 0.0
@@ -108,6 +110,7 @@ def test_axolotls_config(tmp_path: Path) -> None:
             "learning_rate": 2e-4,
             "num_train_epochs": 1,
             "weight_decay": 0.0,
+            "loss_watchdog_threshold": 5.0,
             "training_args": {"optim": "adamw_bnb_8bit"},
             "train_batch_size": 8,
             "per_device_train_batch_size": 2,
@@ -118,7 +121,7 @@ def test_axolotls_config(tmp_path: Path) -> None:
             "gradient_checkpointing": True,
         },
     }
-    assert found.unmapped == ["loss_watchdog_threshold: 5.0", "special_tokens: {'pad_token': '<|end_of_text|>'}"]
+    assert found.unmapped == ["relora: True", "special_tokens: {'pad_token': '<|end_of_text|>'}"]
     assert "8 = micro_batch_size 2 × gradient_accumulation_steps 4 × 1 GPU" in "\n".join(found.notes)
     assert {"output_dir", "wandb_project", "evals_per_epoch", "attn_implementation"} <= set(found.idle)
 
@@ -137,12 +140,13 @@ def test_llama_factorys_config_with_its_data_sets(tmp_path: Path) -> None:
     assert found.sections["data"]["validation_split"] == 0.0
     assert found.unmapped == ["trust_remote_code: True"]
     assert any("template llama3" in note for note in found.notes)
+    assert found.sections["data"]["chat_template"] == "llama3"
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"rl": "dpo"}, "rl: dpo"),
+        ({"rl": "grpo"}, "rl: grpo"),
         ({"lr_scheduler": "rex"}, "lr_scheduler: rex; known are linear"),
         ({"adapter": "llama-adapter"}, "llama-adapter: this method is not known"),
         ({"val_set_size": 500}, "val_set_size: 500"),
@@ -218,3 +222,76 @@ def test_values_of_any_kind_are_told_or_refused(tmp_path: Path, keys: dict[str, 
     (tmp_path / "dataset_info.json").write_text(json.dumps({"rows.jsonl": keys, "lora": keys.get("datasets")}))
     with suppress(BadRecipe):
         convert(tmp_path / "config.yaml", dataset_info=tmp_path / "dataset_info.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "changed", "objective", "unmapped"),
+    [
+        (LLAMAFACTORY, {"stage": "dpo", "pref_beta": 0.2, "pref_loss": "ipo"}, {"method": "dpo", "loss_type": "ipo", "beta": 0.2}, ""),
+        (LLAMAFACTORY, {"stage": "dpo", "pref_loss": "simpo"}, {"method": "dpo"}, "simpo: this loss is not known here"),
+        (LLAMAFACTORY, {"stage": "kto", "kto_rejected_weight": 0.5}, {"method": "kto", "undesirable_weight": 0.5}, ""),
+        (AXOLOTL, {"rl": "dpo", "rl_beta": 0.3}, {"method": "dpo", "beta": 0.3}, ""),
+        (AXOLOTL, {"rl": "ipo"}, {"method": "dpo", "loss_type": "ipo"}, ""),
+        (AXOLOTL, {"rl": "kto", "kto_desirable_weight": 1.2}, {"method": "kto", "desirable_weight": 1.2}, ""),
+        (AXOLOTL, {"rl": "grpo"}, None, "rl: grpo"),
+    ],
+)  # fmt: skip
+def test_preference_objectives_are_carried_over(
+    tmp_path: Path, text: str, changed: dict[str, Any], objective: dict[str, Any] | None, unmapped: str
+) -> None:
+    found = made(tmp_path, text, **changed)
+    assert found.sections["train"].get("objective") == objective
+    if objective is not None:
+        assert TrainConfig.model_validate({"tuning": {"method": "lora"}, "objective": objective})
+    assert not unmapped or any(line.startswith(unmapped) for line in found.unmapped)
+    assert not any(line.startswith(("pref_", "rl_", "kto_", "stage")) for line in found.unmapped)
+
+
+@pytest.mark.parametrize(
+    ("text", "changed", "field", "value"),
+    [
+        (AXOLOTL, {"chat_template": "chatml"}, "chat_template", "chatml"),
+        (AXOLOTL, {"chat_template": "llama3"}, "chat_template", "llama3"),
+        (AXOLOTL, {"chat_template": "gemma"}, "chat_template", "gemma"),
+        (AXOLOTL, {"chat_template": "alpaca"}, "chat_template", None),  # it ends otherwise
+        (AXOLOTL, {"chat_template": "phi_4"}, "chat_template", None),  # it has a system prompt of its own
+        (LLAMAFACTORY, {"template": "chatml"}, "chat_template", "chatml"),
+        (LLAMAFACTORY, {"template": "qwen"}, "chat_template", None),
+        (LLAMAFACTORY, {"template": "gemma2"}, "chat_template", None),  # it ends each conversation with EOS too
+        (LLAMAFACTORY, {"mask_history": True}, "train_on_last_turn", True),
+        (LLAMAFACTORY, {"mask_history": False}, "train_on_last_turn", None),
+    ],
+)
+def test_what_is_the_same_under_another_name(
+    tmp_path: Path, text: str, changed: dict[str, Any], field: str, value: object
+) -> None:
+    found = made(tmp_path, text, **changed)
+    assert found.sections["data"].get(field) == value
+    assert not any(next(iter(changed)) in item for item in found.unmapped)
+
+
+@pytest.mark.parametrize(
+    ("roles", "value"),
+    [
+        ([["gpt", "human"]], ["assistant", "user"]),
+        ([["assistant"]], None),
+        ([["human"], ["human"]], ["user"]),
+        ([["human"], None], "unmapped"),
+        ([["all"]], "unmapped"),
+        ([[]], "unmapped"),
+    ],
+)
+def test_whose_messages_are_learned(tmp_path: Path, roles: list[list[str] | None], value: object) -> None:
+    entries = [{"path": "x.jsonl", "type": "chat_template", "roles_to_train": some} for some in roles]
+    found = made(tmp_path, AXOLOTL, datasets=entries)
+    told = any("roles_to_train" in item for item in found.unmapped)
+    assert (found.sections["data"].get("roles_to_train"), told) == (
+        (None, True) if value == "unmapped" else (value, False)
+    )
+
+
+@pytest.mark.parametrize(("eos", "told"), [("turn", False), ("last", True), ("all", True)])
+def test_ends_are_learned_with_their_turns(tmp_path: Path, eos: str, told: bool) -> None:
+    entries = [{"path": "x.jsonl", "type": "chat_template", "train_on_eos": eos, "train_on_eot": eos}]
+    found = made(tmp_path, AXOLOTL, datasets=entries)
+    assert any("train_on_eo" in item for item in found.unmapped) is told

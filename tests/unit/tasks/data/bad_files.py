@@ -32,7 +32,7 @@ class Bad(NamedTuple):
     remedy: str
     seen: str = "work"
     tokenizer: str = ""
-    limits: Mapping[str, int] = {}
+    limits: Mapping[str, float] = {}
     silent: bool = False
 
 
@@ -123,7 +123,7 @@ INPUTS = [
     file("a file of blank lines", "rows.jsonl", b"\n \n\n", "rows.jsonl", "no rows", "remove it", silent=True),
     file("lines of UTF-16", "rows.jsonl", ROWS.decode().encode("utf-16"), "rows.jsonl:1", "is not UTF-8", "mend or remove"),
     file("lines of other columns", "rows.jsonl", b'{"ask": "q", "reply": "a"}\n' * 3, "rows.jsonl:1", "accepted: messages", "columns of other names in data.columns"),
-    file("lines of preferences", "rows.jsonl", b'{"prompt": "q", "chosen": "a", "rejected": "b"}\n', "rows.jsonl:1", "cannot be trained on yet", "give rows with one answer each"),
+    Bad("pairs among other lines", {"rows.jsonl": ROWS + b'{"prompt": "q", "chosen": "a", "rejected": "b"}\n'}, {}, BadData, "data.train_files", "1 pairs, 0 answers with a label, 20 other rows", "give each kind a recipe of its own"),
     file("lines of which one in ten is bad", "rows.jsonl", ROWS + b"{\n{\n", "rows.jsonl:21", "2 of 22 rows cannot be used", "data.max_bad_rows"),
     file("lines whose answers all weigh 0", "rows.jsonl", lines([answered(weight=0)] * 3), "rows.jsonl:1", "no message has a weight above 0", "mend or remove"),
     file("an empty .json", "rows.json", b"", "rows.json:1", "is not JSON (it is empty)", "one list of rows", silent=True),
@@ -173,6 +173,10 @@ INPUTS = [
     Bad("a file of another layout than is named", PLAIN, {"format": "alpaca"}, BadData, "rows.jsonl:1", "has the columns completion, prompt", "data.format"),
     Bad("a file of two layouts", {"rows.csv": b"text,prompt,completion\nt,q,a\n"}, {}, BadData, "rows.csv:1", "data.format must say which", "data.format"),
     # Templates
+    Bad("a template of a gigabyte", template("{{ 'a' * 10**9 }}"), TEMPLATE, BadTemplate, "data.chat_template", "for a conversation of", "mend its loops"),
+    Bad("a template that doubles what it has", template("{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"), TEMPLATE, BadTemplate, "data.chat_template", "for a conversation of", "mend its loops"),
+    Bad("a template that loops and writes nothing", template("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"), TEMPLATE, BadTemplate, "data.chat_template", "works for longer than", "mend its loops", limits={"infra.models.bounded.SECONDS": 0.2}),
+    Bad("a template of a number without end", template("{{ 10 ** 10 ** 9 }}"), TEMPLATE, BadTemplate, "data.chat_template", "line 1", "write the number itself"),
     Bad("a template in Latin-1", CHATS | {"own.jinja": b"\xff"}, TEMPLATE, BadRecipe, "data.chat_template", "is not UTF-8", "save it as UTF-8"),
     Bad("a template that is no Jinja", template("{% if %}"), TEMPLATE, BadTemplate, "data.chat_template", "line 1", "mend it"),
     Bad("a template with a filter that does not exist", template("{{ messages | markdown }}"), TEMPLATE, BadTemplate, "data.chat_template", "No filter named 'markdown'", "mend it"),

@@ -212,7 +212,7 @@ ROWS: list[tuple[str, str, bytes, str]] = [
     ("an Alpaca history that is no pairs", "jsonl", b'{"instruction": "q", "output": "a", "history": [["q"]]}', "history must be a list of pairs"),
     ("an Alpaca output that is empty", "jsonl", b'{"instruction": "q", "output": ""}', "the answer is empty"),
     ("an Alpaca system that is a number", "jsonl", b'{"instruction": "q", "output": "a", "system": 3}', "message 0: content must be a string"),
-    ("a preference", "jsonl", b'{"prompt": "q", "chosen": "a", "rejected": "b"}', "cannot be trained on yet"),
+    ("a pair of equals", "jsonl", b'{"prompt": "q", "chosen": "a", "rejected": "a"}', "chosen and rejected are equal"),
     ("a judged answer", "jsonl", b'{"prompt": "q", "completion": "a", "label": true}', "data.format must say which"),
     ("a cut line in a packed file", "gz", b'{"text": "a', "is not JSON"),
     ("Latin-1 in a packed file", "zst", b'{"text": "\xe4"}', "is not UTF-8"),

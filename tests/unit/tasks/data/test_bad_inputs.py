@@ -58,9 +58,9 @@ def laid(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def lower(monkeypatch: pytest.MonkeyPatch, limits: Mapping[str, int]) -> None:
+def lower(monkeypatch: pytest.MonkeyPatch, limits: Mapping[str, float]) -> None:
     for name, value in limits.items():
-        monkeypatch.setattr(f"tasks.data.{name}", value)
+        monkeypatch.setattr(name if name.startswith("infra.") else f"tasks.data.{name}", value)
 
 
 def test_there_are_many_and_all_are_different() -> None:

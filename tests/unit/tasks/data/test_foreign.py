@@ -19,7 +19,7 @@ def read(source: Source, row: dict[str, Any]) -> Row | Judged:
     """A row as the recipe that the settings make would read it."""
     settings = dict(source.settings)
     config = DataConfig(train_files=settings.pop("files"), **{k: v for k, v in settings.items() if k != "max_rows"})
-    return Shape(config.format, config.columns, config.roles, config.row_templates).read(row)
+    return Shape(config.format, config.columns, config.roles, config.row_templates).parse(row)
 
 
 @pytest.mark.parametrize(

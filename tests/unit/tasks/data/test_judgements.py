@@ -25,13 +25,15 @@ PAIR = Preference(Chat([Q, A], given=1), Chat([Q, B], given=1))
     ],
 )
 def test_pairs_of_messages_share_what_comes_before(value: dict[str, Any]) -> None:
-    assert Shape("preference").read(value) == PAIR
+    assert Shape("preference").parse(value) == PAIR
 
 
 def test_pairs_of_strings_need_a_prompt() -> None:
-    assert Shape().read({"prompt": "q", "chosen": "a", "rejected": "b"}) == Preference(Plain("q", "a"), Plain("q", "b"))
+    assert Shape().parse({"prompt": "q", "chosen": "a", "rejected": "b"}) == Preference(
+        Plain("q", "a"), Plain("q", "b")
+    )
     with pytest.raises(BadRow, match="chosen is an answer to nothing"):
-        Shape().read({"chosen": "a", "rejected": "b"})
+        Shape().parse({"chosen": "a", "rejected": "b"})
 
 
 @pytest.mark.parametrize(
@@ -43,23 +45,25 @@ def test_pairs_of_strings_need_a_prompt() -> None:
         ({"prompt": [Q], "messages": [Q], "chosen": "a", "rejected": "b"}, "more than one of prompt, messages"),
         ({"prompt": [Q], "chosen": 7, "rejected": "b"}, "chosen must be a list, not int"),
         ({"prompt": [Q], "chosen": [Q], "rejected": [B]}, "does not end with an assistant message"),
+        ({"chosen": [Q, A], "rejected": [Q | {"content": "r"}, B]}, "two different prompts (message 0)"),
+        ({"chosen": [Q, A, Q, A], "rejected": [Q, A, Q | {"content": "r"}, B]}, "two different prompts (message 2)"),
     ],
 )
 def test_what_is_no_pair_says_why(value: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadRow) as caught:
-        Shape("preference").read(value)
+        Shape("preference").parse(value)
     assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("label", [True, "true", "True"])
 def test_answers_of_every_form_may_have_a_label(label: object) -> None:
     shape = Shape("unpaired_preference", {"label": "kto_tag"})
-    assert shape.read({"prompt": "q", "completion": "a", "kto_tag": label}) == Labelled(Plain("q", "a"), True)
+    assert shape.parse({"prompt": "q", "completion": "a", "kto_tag": label}) == Labelled(Plain("q", "a"), True)
     for value in ({"messages": [Q, A]}, {"instruction": "q", "output": "a"}, {"conversations": [Q, A]}):
-        assert shape.read({**value, "kto_tag": label}) == Labelled(Chat([Q, A]), True)
+        assert shape.parse({**value, "kto_tag": label}) == Labelled(Chat([Q, A]), True)
 
 
 @pytest.mark.parametrize("label", [1, 0.5, None, "good", []])
 def test_a_label_is_true_or_false(label: object) -> None:
     with pytest.raises(BadRow, match="label must be true or false"):
-        Shape("unpaired_preference").read({"prompt": "q", "completion": "a", "label": label})
+        Shape("unpaired_preference").parse({"prompt": "q", "completion": "a", "label": label})

@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.errors import BadData
 from tasks.data.config import DataConfig
 from tasks.data.layouts import FIELDS, LAYOUTS, Shape
 from tasks.data.rows import BadRow, Chat, Plain, Preference, Text, fingerprint
@@ -104,9 +103,9 @@ def test_the_examples_of_the_page_are_rows_of_the_layouts_it_names() -> None:
     for name, lines in examples:
         rows = [json.loads(line) for line in lines.splitlines()]
         assert len(rows) == 2
-        read = [Shape(name).read(row) for row in rows]
+        read = [Shape(name).parse(row) for row in rows]
         # A label may also be a column that nobody asked for.
-        assert name == "unpaired_preference" or read == [Shape().read(row) for row in rows]
+        assert name == "unpaired_preference" or read == [Shape().parse(row) for row in rows]
 
 
 def test_the_template_of_the_page_makes_rows() -> None:
@@ -175,15 +174,12 @@ def test_what_a_row_holds_is_no_template() -> None:
     assert Shape(row_templates={"text": "{{ a }}"}).parse({"a": "{{ b }}"}) == Text("{{ b }}")
 
 
-def test_judged_answers_are_read_and_not_learned() -> None:
+def test_judged_answers_are_read() -> None:
     pair = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    assert Shape().read(pair) == Preference(Plain("q", "a"), Plain("q", "b"))
-    with pytest.raises(BadRow, match="judged answers"):
-        Shape().parse(pair)
-    with pytest.raises(BadData, match="cannot be trained on yet"):
-        Shape().require(list(pair), "rows.jsonl:1")
+    assert Shape().parse(pair) == Preference(Plain("q", "a"), Plain("q", "b"))
+    Shape().require(list(pair), "rows.jsonl:1")
     with pytest.raises(BadRow, match=r"\(prompt_completion, unpaired_preference\): data.format must say which"):
-        Shape().read({"prompt": "q", "completion": "a", "label": True})
+        Shape().parse({"prompt": "q", "completion": "a", "label": True})
 
 
 WORDS = sorted(
@@ -203,7 +199,7 @@ def test_no_json_makes_the_parser_fail_otherwise_than_with_a_reason(
 ) -> None:
     written = {at: json.dumps(held) for at, held in value.items()} if as_text else value
     with suppress(BadRow):
-        row = Shape(name).read(written)
+        row = Shape(name).parse(written)
         row.size()
         fingerprint(row)
 
@@ -213,4 +209,4 @@ def test_no_json_makes_the_parser_fail_otherwise_than_with_a_reason(
 def test_no_messages_make_the_parser_fail_otherwise_than_with_a_reason(messages: list[dict[str, Any]]) -> None:
     for talk in (messages, [*ASK[:1], *messages, ASK[1]]):
         with suppress(BadRow):
-            fingerprint(Shape().read({"messages": talk}))
+            fingerprint(Shape().parse({"messages": talk}))

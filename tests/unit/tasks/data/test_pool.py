@@ -36,8 +36,8 @@ def test_receipts_come_in_order_and_rows_are_heard_of(monkeypatch: pytest.Monkey
         while not heard:
             continue
         first.set_result(receipt(1))
-        assert asked.result(10) == receipt(1)
-    assert made.next() == receipt(2)
+        assert asked.result(10).result() == receipt(1)
+    assert made.next().result() == receipt(2)
     assert set(heard) == {512}
 
 
@@ -54,4 +54,4 @@ def test_what_a_shard_raised_is_raised() -> None:
     future: Future[Receipt] = Future()
     future.set_exception(BadData("bad rows"))
     with pytest.raises(BadData, match="bad rows"):
-        waiting(60, future)[0].next()
+        waiting(60, future)[0].next().result()

@@ -134,7 +134,7 @@ class Run:
             "scores": self._keep("evaluation", {"results.json": "{}"}, {"scores": CARD.after}),
             "baseline": self._keep("evaluation", {"results.json": "{ }"}, {"scores": CARD.before}),
             "adapter": self._keep("training", {"a": "x"}, {**CARD.training, "mlflow_run_id": None}),
-            "dataset": self._keep("data", {"d": "x"}, CARD.data),
+            "dataset": self._keep("data", {"report.html": "<p>", "report.json": "{}", "d": "x"}, CARD.data),
         }
 
     def _keep(self, name: str, files: dict[str, str], summary: object, config: object = None) -> Receipt:
@@ -196,6 +196,9 @@ def test_registering_twice_gives_one_version_and_adds_nothing(run: Run) -> None:
     assert run.client.get_model_version_by_alias("tickets", "candidate").version == version.version
     history = run.client.get_metric_history(str(first.summary["run_id"]), "tuned/tickets/exact_match")
     assert [point.value for point in history] == [0.985]
+    shown = run.client.list_artifacts(str(first.summary["run_id"]), "data")
+    assert [item.path for item in shown] == ["data/report.html", "data/report.json"]
+    assert first.summary["report"] == f"runs:/{first.summary['run_id']}/data/report.html"
 
 
 def test_a_held_model_is_registered_but_moves_no_alias(run: Run) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import BadRecipe
-from tasks.training.batches import MicroBatches, split, steps, stream
+from tasks.training.batches import MicroBatches, Split, position, sequence_at, split, steps, stream
 
 
 def global_batches(sequences: int, total: int, batch: int, per_device: int, world: int) -> list[list[int]]:
@@ -52,3 +52,13 @@ def test_a_split_never_exceeds_the_device_and_always_makes_the_whole_batch(
 )
 def test_steps(sequences: int, batch: int, epochs: float, max_steps: int | None, expected: int) -> None:
     assert steps(sequences, batch, epochs, max_steps) == expected
+
+
+@pytest.mark.parametrize("shape", [Split(1, 8, 1), Split(2, 2, 2), Split(4, 1, 2), Split(1, 2, 4)])
+def test_a_sequence_is_found_again_by_step_part_rank_and_line(shape: Split) -> None:
+    sequences, seed, total = 13, 5, 4
+    for rank in range(shape.world_size):
+        for number, batch in enumerate(MicroBatches(sequences, seed, total, shape, rank)):
+            step, part = divmod(number, shape.accumulation)
+            places = [position(step + 1, part, rank, line, shape) for line in range(shape.micro)]
+            assert [sequence_at(sequences, seed, place) for place in places] == batch

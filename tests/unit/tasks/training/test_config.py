@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from infra.errors import BadRecipe
+from infra.storage.receipt import Receipt
 from tasks.training import stage
 from tasks.training.config import TrainConfig
 
@@ -57,3 +58,73 @@ def test_what_only_says_how_to_fit_is_not_in_the_key() -> None:
 def test_defaults_depend_on_the_method() -> None:
     assert TrainConfig.model_validate({"tuning": LORA}).peak_learning_rate == 2e-4
     assert TrainConfig.model_validate({"tuning": {"method": "full"}}).peak_learning_rate == 2e-5
+
+
+def dataset(judged: str) -> Receipt:
+    summary: dict[str, JsonValue] = {"judged": judged} if judged else {}
+    return Receipt(stage="data", key="d", attempt="a", uri="u", content_sha256="d", summary=summary)
+
+
+WEIGHTS = Receipt(stage="weights", key="w", attempt="a", uri="u", content_sha256="w")
+
+
+@pytest.mark.parametrize(
+    ("method", "judged", "said", "remedy"),
+    [
+        ("sft", "pairs", "sft trains on rows of one answer each, and the rows are pairs", "{method: dpo}, or give the"),
+        ("sft", "labels", "the rows are answers with a label", "{method: kto}, or give the"),
+        ("dpo", "", "dpo trains on pairs (chosen and rejected), and the rows are rows of one answer", "{method: sft}"),
+        ("dpo", "labels", "the rows are answers with a label", "{method: kto}"),
+        ("kto", "pairs", "kto trains on answers with a label", "{method: dpo}"),
+    ],
+)
+def test_rows_of_another_kind_than_the_objectives_are_refused(method: str, judged: str, said: str, remedy: str) -> None:
+    config = TrainConfig.model_validate({"tuning": {"method": "full"}, "objective": {"method": method}})
+    for step in (stage.step, stage.reference_step):
+        with pytest.raises(BadRecipe) as refused:
+            step(config, WEIGHTS, dataset(judged))
+        assert said in str(refused.value)
+        assert remedy in refused.value.remedy
+
+
+def test_keys_of_trainings_without_an_objective_are_those_they_had() -> None:
+    plain = TrainConfig.model_validate({"tuning": {"method": "lora"}})
+    said = TrainConfig.model_validate({"tuning": {"method": "lora"}, "objective": {"method": "sft"}})
+    assert "objective" not in plain.material()
+    assert stage.step(plain, WEIGHTS, dataset("")).key == stage.step(said, WEIGHTS, dataset("")).key
+
+
+def test_the_reference_is_the_same_whatever_follows_and_another_where_the_base_is_held_otherwise() -> None:
+    def key(**fields: Any) -> str:
+        told = {"tuning": {"method": "lora"}, "objective": {"method": "dpo"}} | fields
+        return stage.reference_step(TrainConfig.model_validate(told), WEIGHTS, dataset("pairs")).key
+
+    for same in (
+        {"objective": {"method": "dpo", "beta": 0.5}},
+        {"learning_rate": 1e-3, "seed": 7},
+        {"deepspeed": "zero3", "num_processes": 2},
+        {"tuning": {"method": "full"}},
+    ):
+        assert key(**same) == key(), same
+    for other in (
+        {"tuning": {"method": "qlora"}},
+        {"bf16": False},
+        {"tuning": {"method": "full"}, "deepspeed": "none"},
+    ):
+        assert key(**other) != key(), other
+
+
+def test_smoothing_is_of_the_loss_that_knows_it() -> None:
+    with pytest.raises(ValidationError, match="label_smoothing is of loss_type: robust"):
+        TrainConfig.model_validate(
+            {"tuning": {"method": "full"}, "objective": {"method": "dpo", "label_smoothing": 0.1}}
+        )
+
+
+def test_preferences_are_learned_slowly() -> None:
+    def rate(method: str, objective: str) -> float:
+        told = {"tuning": {"method": method}, "objective": {"method": objective}}
+        return TrainConfig.model_validate(told).peak_learning_rate
+
+    assert [rate("lora", "sft"), rate("full", "sft")] == [2e-4, 2e-5]
+    assert [rate("lora", "dpo"), rate("full", "kto")] == [1e-5, 1e-6]

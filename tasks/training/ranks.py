@@ -1,0 +1,99 @@
+"""The ranks of one node, as their worker starts them and hears of their end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from infra.errors import Crashed, ErrorReport, LuthierError, OutOfMemory, revive
+from infra.frozen import canonical
+
+ENDED = "ended.json"  # how the ranks ended, by torchrun
+_NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED")
+_VMSTAT = Path("/proc/vmstat")
+
+
+def start(module: str, told: Path, scratch: Path, world: int) -> subprocess.Popen[bytes]:
+    """torchrun on this node. No restarts of its own: with DeepSpeed on gloo they hang; the stage's retry resumes."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // world))),
+        "TORCH_EXTENSIONS_DIR": str(scratch / "torch_extensions"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        # Beside NCCL too: ranks agree on when to save and stop over gloo.
+        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
+        **({} if _gpus() else {"DS_ACCELERATOR": "cpu"}),
+    }
+    command = [
+        *(sys.executable, "-m", "tasks.training.torchrun", str(scratch / ENDED)),
+        *("--nnodes=1", f"--nproc-per-node={world}", "--max-restarts=0", "--rdzv-backend=c10d"),
+        *("--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "--rdzv-conf=is_host=1"),
+        *("-m", module, str(told)),
+    ]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+
+
+def report(scratch: str, error: LuthierError) -> None:
+    """A rank's last word; it ends there."""
+    rank = os.environ.get("RANK", "0")
+    (Path(scratch) / f"error-{rank}.json").write_bytes(canonical(error.report().model_dump(mode="json")))
+    raise SystemExit(1)
+
+
+def of_memory(error: Exception) -> bool:
+    """Whether an error is a lack of memory: devices, the CPU's allocator and C++ each put it in their own way."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
+
+
+def reports(scratch: Path) -> list[LuthierError]:
+    """The last words of all ranks that had any."""
+    paths = sorted(scratch.glob("error-*.json"))
+    return [revive(ErrorReport.model_validate_json(path.read_bytes())) for path in paths]
+
+
+def failure(scratch: Path, status: int, kills: int) -> LuthierError:
+    """Why ranks failed: what they reported, else what the way they ended tells; `kills` are the kernel's before them."""
+    if said := reports(scratch):
+        return said[0]
+    told = scratch / ENDED
+    codes: dict[str, int] = json.loads(told.read_text()) if told.exists() else {}
+    killed = [f"rank {rank}" for rank, code in codes.items() if code == -signal.SIGKILL]
+    killed += ["torchrun"] if status == -signal.SIGKILL else []
+    if killed and kernel_kills() > kills:
+        return OutOfMemory(
+            f"{', '.join(killed)} was killed by the kernel for memory",
+            place="train.per_device_train_batch_size",
+            remedy="lower it, set gradient_checkpointing: true, or use zero3",
+        )
+    ways = ", ".join(f"rank {rank}: {_way(code)}" for rank, code in codes.items())
+    return Crashed("a rank died", value=ways or f"torchrun: {_way(status)}", remedy="the log has its last words")
+
+
+def kernel_kills() -> int:
+    """Processes that the kernel has killed for memory since it started; 0 where it does not tell (before Linux 4.13)."""
+    if not _VMSTAT.exists():
+        return 0
+    counts = dict(line.split(maxsplit=1) for line in _VMSTAT.read_text().splitlines())
+    return int(counts.get("oom_kill", 0))
+
+
+def _way(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def devices() -> int:
+    """The ranks that there are where the recipe does not say: one a GPU."""
+    return _gpus() or 1
+
+
+def _gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
