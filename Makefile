@@ -49,7 +49,7 @@ check: $(INSTALLED)  ## style, types, import contracts, unit tests without a mod
 bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 	$(BIN)/python -m tests.benchmarks
 
-bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed at a million rows (10 minutes; BENCH_ROWS=a folder with GSM8K's train.jsonl)
+bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed at a million rows (10 minutes on two idle cores; BENCH_ROWS=a folder with GSM8K's train.jsonl)
 	$(BIN)/python -m tests.benchmarks.data
 
 bench-recovery: $(INSTALLED)  ## what kills, faults, transfers and reruns cost (hours; the proofs of the same among them)

@@ -37,7 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Every test draws the same numbers each time, alone or among others; also what its fixtures draw."""
     seed = zlib.crc32(item.nodeid.encode())
     random.seed(seed)
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:  # and not kept from being imported
         sys.modules["torch"].manual_seed(seed)
 
 

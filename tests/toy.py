@@ -13,6 +13,7 @@ from infra.frozen import Frozen
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.launch.work import Summary, Work, main
+from infra.storage.objects import BLOCK
 from infra.storage.receipt import Receipt
 
 
@@ -39,6 +40,8 @@ def work(job: Work[Toy]) -> Summary:
     seen = {name: sorted(path.name for path in folder.rglob("*")) for name, folder in job.inputs.items()}
     job.beat("working", step=1, steps=2, loss=0.5)
     _act(job, launches)
+    if job.config.act == "large":
+        (job.out / "large").write_bytes(b"a" * (BLOCK + 1))
     (job.out / "made.txt").write_text(str(job.config.value))
     return {"launches": launches, "seen": seen}
 

@@ -14,6 +14,7 @@ from infra.frozen import canonical
 from infra.launch.base import Job
 from infra.launch.history import History
 from infra.launch.step import Beat, Outcome, Step, spec
+from infra.launch.work import LEFT
 from infra.settings import Platform
 from infra.storage import layout
 from infra.storage.receipt import Receipt
@@ -25,7 +26,8 @@ MAX_PREEMPTIONS = 10
 MAX_ADAPTATIONS = 16  # each halves something; a machine that forgets what was learned must not go round for ever
 POLL_S = 0.1
 BEAT_EVERY_S = 2.0
-_TOLD_TO_LEAVE = (-signal.SIGTERM, 128 + signal.SIGTERM)  # before its handler stood, as itself and as a shell puts it
+# Before its handler stood, as itself and as a shell puts it; and where the store was away for its last word.
+_TOLD_TO_LEAVE = (-signal.SIGTERM, 128 + signal.SIGTERM, LEFT)
 
 
 def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:

@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -37,6 +38,8 @@ C = TypeVar("C", bound=Frozen)
 Summary = dict[str, JsonValue]
 
 BEAT_S = 5.0
+LEAVE_S = 3.0  # for the last word of one that was told to leave, to a store that may be away
+LEFT = 75  # its exit status where that was not enough
 ROOM = 256 * 2**20  # bytes free without which no stage is begun; those that know their need ask for it
 _RECORDED = (
     "torch",
@@ -149,6 +152,8 @@ def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
             outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, folder))
     except Exception as error:
         log.exception("%s failed", spec.stage)
+        if isinstance(error, Preempted):
+            _be_gone_soon()
         outcome = Outcome(state="failed", error=foreseen(error, spec.stage).report())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what is left takes a moment
     _tell(platform, spec, "outcome.json", outcome)
@@ -239,6 +244,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     end_descendants()
     raise Preempted("the worker was told to end (SIGTERM)")
+
+
+def _be_gone_soon() -> None:
+    timer = threading.Timer(LEAVE_S, os._exit, (LEFT,))
+    timer.daemon = True
+    timer.start()
 
 
 @lru_cache(maxsize=1)

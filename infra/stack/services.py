@@ -20,6 +20,7 @@ from infra.stack.health import answers, bucket_ready, heard_from
 from infra.stack.ports import HOST
 from infra.stack.processes import Record
 from infra.stack.state import Credentials, Folder
+from infra.tracking import database
 
 BUCKET = "luthier"
 STORE = f"s3://{BUCKET}/store"
@@ -156,7 +157,7 @@ class Plan:
         """MLflow's server: basic auth, our hosts only, and versions only of what lies in our store."""
         host = f"{HOST}:{self.ports['mlflow']}"
         own = {
-            "MLFLOW_BACKEND_STORE_URI": self.databases.get("mlflow", f"sqlite:///{self.folder.home}/mlflow.db"),
+            "MLFLOW_BACKEND_STORE_URI": self._mlflow_database(),
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/mlflow",
             "MLFLOW_AUTH_CONFIG_PATH": str(self.folder.root / "mlflow-auth.ini"),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": self.secrets.mlflow_flask,
@@ -179,6 +180,9 @@ class Plan:
             cwd=self.folder.home,
         )
 
+    def _mlflow_database(self) -> str:
+        return self.databases.get("mlflow", f"{database.PREFIX}{self.folder.home}/mlflow.db")
+
     def _prepare_mlflow(self) -> None:
         needed = {"mlflow": "MLflow", "flask_wtf": "what MLflow's logins need"}
         if "mlflow" in self.databases:
@@ -186,6 +190,7 @@ class Plan:
         for module, what in needed.items():
             if importlib.util.find_spec(module) is None:
                 raise Refused(f"{what} is not installed", value=module, remedy="pip install 'luthier[stack,register]'")
+        database.ensure(self._mlflow_database())
         users = self.folder.root / "mlflow-users.db"
         lines = (
             "[mlflow]",

@@ -1,7 +1,7 @@
 """What lies in a store and since when, page by page: for those who look at all of it."""
 
 import os
-import time
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -33,7 +33,16 @@ class Unfinished(NamedTuple):
 
 def now(objects: Objects) -> float:
     """Seconds since 1970 by the store's clock, which need not be this machine's."""
-    return time.time() if isinstance(objects, LocalObjects) else _s3(objects).clock().timestamp()
+    return _folders(objects) if isinstance(objects, LocalObjects) else _s3(objects).clock().timestamp()
+
+
+def _folders(objects: LocalObjects) -> float:
+    """The time that the file system, perhaps another machine's, gives to what is written now."""
+    objects.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=objects.root, prefix=".part-") as probe:
+        probe.write(b"now")
+        probe.flush()
+        return os.fstat(probe.fileno()).st_mtime
 
 
 def seen(objects: Objects, prefix: str) -> Iterator[Seen]:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PIECE = 256 * 2**10  # what is read at once: it is hashed and written while a core's cache still has it
+ABORT_S = 5.0  # who leaves has little time; `luthier gc` finds what stays
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # AWS's rule, which also keeps user:password@host out
 
 
@@ -203,8 +204,10 @@ class S3Objects:
 
     def _abort(self, name: str, upload: str) -> None:
         """Leave no incomplete upload behind; called while an error is on its way, which must stay the one reported."""
+        seconds = min(ABORT_S, self.deadline_s)
+        request = self._request("abort_multipart_upload", Key=name, UploadId=upload)
         try:
-            self._call("abort_multipart_upload", Key=name, UploadId=upload)
+            Tries(self.uri, self.bucket, seconds, seconds).done(request)
         except FileNotFoundError:
             return
         except LuthierError as error:

@@ -1,6 +1,5 @@
 """`luthier data …`: what training will see of the rows."""
 
-import sys
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -91,9 +90,7 @@ def _short(part: Part) -> str:
     text = part.text
     if len(text) > MOST:
         text = f"{text[: MOST // 2]} … {len(text) - MOST} characters … {text[-MOST // 2 :]}"
-    if sys.stdout.isatty() or not part.learned:
-        return text
-    return f"⟦-{text}-⟧" if part.rejected else f"⟦{text}⟧"
+    return diff.bracketed(part, text)
 
 
 def _style(part: Part) -> str:

@@ -15,7 +15,7 @@ from tasks.data import changes as asking
 from tasks.data import diff_page
 from tasks.data.changes import Changes, Example, Question
 from tasks.data.markup import percent
-from tasks.data.preview import Shown
+from tasks.data.preview import Part, Shown
 
 MOST = 600  # characters of a row that are shown
 MARKS = {"removed": "−", "added": "+", "changed": "~"}
@@ -31,7 +31,8 @@ def diff(
     """Tell which rows left, came and are another now, and how lengths and sources drifted.
 
     Rows are compared by their content, in what is kept: rows to train on, and held-out ones. Both datasets must have
-    been made; their sources may be gone.
+    been made; their sources may be gone. In a pipe, what is learned stands between ⟦ and ⟧, and what people rejected
+    between ⟦- and -⟧.
     """
     pair = [datasets.find(what) for what in (before, after)]
     platform = settings.load().platform()
@@ -98,11 +99,16 @@ def _examples(title: str, mark: str, examples: tuple[Example, ...]) -> None:
 
 
 def _text(row: Shown) -> list[tuple[str, str]]:
-    """What is learned of it in brackets, where there is no colour."""
-    piped = not sys.stdout.isatty()
-    pieces = [(f"⟦{part.text}⟧" if piped and part.learned else part.text, part.learned) for part in row.parts]
     told, left = [], MOST
-    for text, learned in pieces:
-        told.append((" ".join(text[:left].split()) + " ", "bold" if learned else "dim"))
-        left -= min(left, len(text))
+    for part in row.parts:
+        style = "dim" if not part.learned else "bold strike" if part.rejected else "bold"
+        told.append((" ".join(bracketed(part, part.text)[:left].split()) + " ", style))
+        left -= min(left, len(part.text))
     return told
+
+
+def bracketed(part: Part, text: str) -> str:
+    """What is to be seen of a part; in brackets where it is learned and there is no colour."""
+    if sys.stdout.isatty() or not part.learned:
+        return text
+    return f"⟦-{text}-⟧" if part.rejected else f"⟦{text}⟧"

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +37,8 @@ def run(
 def execute(recipe: Path, overrides: dict[str, Any]) -> Receipt:
     """The flow in this process, on the platform of the environment; the registration."""
     _use_embedded_prefect()
+    # Prefect's own server ends with the interpreter, which SIGTERM would not let come to its end.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     from pipelines.finetune import finetune  # noqa: PLC0415 - Prefect reads its settings when it is imported
 
     for name in ("prefect.task_runs", "prefect.flow_runs"):

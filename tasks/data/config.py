@@ -100,7 +100,10 @@ class DataConfig(Frozen):
         description="rows to hold out, named in the same way; without them, validation_split is taken of the rows",
     )
     validation_split: float = Field(
-        default=0.05, ge=0, lt=1, description="share of the rows to hold out, chosen by a hash of each row's content"
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="share of the rows to hold out, chosen by a hash of each row's content, of judged rows by that of their prompt",
     )
     format: Format = Field(
         default="auto", description="the layout of the rows; by default the one whose columns they have"

@@ -1,9 +1,10 @@
 """How two datasets differ, as a page of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tasks.data import markup
 from tasks.data.changes import Changes, Example
+from tasks.data.preview import Shown
 from tasks.data.preview_page import about
 
 KINDS = {"changed": "another now", "removed": "that left", "added": "that came"}
@@ -83,7 +84,14 @@ def _settings(changes: Changes) -> Iterator[str]:
 def _examples(changes: Changes, kind: str) -> str:
     shown, count = changes.examples[kind], getattr(changes, kind)
     more = f" (the first {len(shown)} of {count:,})" if count > len(shown) else ""
-    return markup.section(f"Rows {KINDS[kind]}{more}", *(_example(example, changes.special) for example in shown))
+    legend = markup.REJECTED if any(part.rejected for row in _rows(shown) for part in row.parts) else ""
+    return markup.section(
+        f"Rows {KINDS[kind]}{more}", legend, *(_example(example, changes.special) for example in shown)
+    )
+
+
+def _rows(examples: Iterable[Example]) -> list[Shown]:
+    return [row for example in examples for row in (example.before, example.after) if row is not None]
 
 
 def _example(example: Example, special: tuple[str, ...]) -> str:

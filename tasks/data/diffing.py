@@ -15,12 +15,11 @@ from infra.settings import Platform
 from infra.storage.receipt import Manifest, Receipt
 from tasks.data import diff
 from tasks.data.changes import Answer, Changes, Example, Question
-from tasks.data.judged import NOTHING
 from tasks.data.packing import Ints
 from tasks.data.preview import Shown
 from tasks.data.reading import place
-from tasks.data.samples import Looked, parts
-from tasks.data.tokens import Encoder, Tokens, load
+from tasks.data.samples import Looked, divided, parts
+from tasks.data.tokens import Encoder, load, without_torch
 
 
 class Dataset:
@@ -57,13 +56,15 @@ class Dataset:
             tokenizer = self.manifest.inputs["tokenizer"]
             self.encoder = Encoder(load(self._platform.cache.materialise(self._platform.store, tokenizer, folder)))
         known = self.rows.rows[row]
-        text = Tokens(*self._looked.tokens(int(known["shard"]), int(known["begin"]), int(known["length"])))
+        shard, begin, length = (int(known[name]) for name in ("shard", "begin", "length"))
+        verdict, chosen = self._looked.judged(shard, begin)
+        texts = divided(*self._looked.tokens(shard, begin, length), chosen)
         name, kind = self.rows.files[int(known["file"])]
         return Shown(
             place=place(name, kind, int(known["line"])),
-            tokens=len(text.ids),
+            tokens=length,
             learned=int(known["learned"]),
-            parts=tuple(parts([text], NOTHING, self.encoder, self._prompt)),
+            parts=tuple(parts(texts, verdict, self.encoder, self._prompt)),
         )
 
 
@@ -127,4 +128,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    without_torch()
     main()

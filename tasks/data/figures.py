@@ -1,5 +1,7 @@
 """Figures of a dataset beyond its counts: by source, by length, and what an epoch costs."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -131,13 +133,25 @@ def taken(train: Side, validation: Side) -> NDArray[np.int16]:
     return np.asarray(np.where(validation.times > 0, -1, train.times), dtype="<i2")
 
 
-def judged(found: Index) -> dict[str, int]:
-    """How many judged rows there are of each kind, also those that were dropped; nothing where none is judged."""
+def judged(found: Index) -> dict[str, int | float]:
+    """How many judged rows there are of each kind, also those that were dropped, how many tokens their answers have on
+    average, and of pairs the share whose chosen answer is the longer one; nothing where none is judged."""
     if found.judged is None:
         return {}
-    counts = np.bincount(found.judged["verdict"], minlength=4)
+    verdicts, learned = found.judged["verdict"], found.texts.learned
     named = {"pairs": PAIR, "desirable": DESIRABLE, "undesirable": UNDESIRABLE}
-    return {name: int(counts[number]) for name, number in named.items() if counts[number]}
+    told: dict[str, int | float] = {
+        name: int(count) for name, number in named.items() if (count := (verdicts == number).sum())
+    }
+    if "pairs" in told:
+        chosen, rejected = learned[:, 0], learned[:, 1]
+        means, longer = {"chosen": chosen.mean(), "rejected": rejected.mean()}, float((chosen > rejected).mean())
+        return told | _means(means) | {"longer_chosen_share": round(longer, 3)}
+    return told | _means({name: learned[verdicts == named[name], 0].mean() for name in told})
+
+
+def _means(means: Mapping[str, float]) -> dict[str, float]:
+    return {f"mean_{name}_tokens": round(float(mean), 1) for name, mean in means.items()}
 
 
 def _cut(found: Index, some: Flags | slice) -> Ints:

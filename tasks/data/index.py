@@ -130,6 +130,15 @@ class Index:
         """The texts of judged rows."""
         return Texts.of(self.rows, self.judged)
 
+    @cached_property
+    def alike(self) -> NDArray[np.uint64]:
+        """A hash of each row, equal for judged rows of one prompt: seen with one answer, it is no test of another. Where
+        all ask the same, or nothing, it is that of the row."""
+        asked = self.rows["asked"]
+        if self.judged is None or len(np.unique(asked[self.kept])) < 2:
+            return self.order
+        return np.where(asked > 0, mixed(asked, self.config.seed), self.order)
+
     def longest(self) -> NDArray[np.int64]:
         """The tokens of each row's longest text; but for pairs that is the row."""
         if self.judged is not None:
@@ -155,7 +164,7 @@ class Index:
         if self.config.validation_files is not None:
             return self.validation & self.kept
         chosen = np.zeros(len(self.rows), dtype=bool)
-        chosen[self.kept] = held_out(self.order[self.kept], self.config.validation_split)
+        chosen[self.kept] = held_out(self.alike[self.kept], self.config.validation_split)
         return chosen
 
     def cut(self) -> None:

@@ -31,7 +31,7 @@ from tasks.data import formats, sources, templates
 from tasks.data.layouts import Shape
 from tasks.data.plan import Planned
 from tasks.data.shard import Shard
-from tasks.data.tokens import Encoder, load
+from tasks.data.tokens import Encoder, load, without_torch
 
 AHEAD = 2  # shards a process that wait for it, so that none waits for the plan
 LISTEN_S = 1.0
@@ -192,6 +192,7 @@ _counter: Any = None
 def _begin(counter: Any, environment: dict[str, str]) -> None:
     global _counter  # noqa: PLW0603 - a pool's initializer has no other place to leave what it was given
     die_with_parent()
+    without_torch()
     # The cores are taken by the other processes.
     os.environ.update(environment, TOKENIZERS_PARALLELISM="false")
     _counter = counter

@@ -52,6 +52,13 @@ class Shown(Frozen):
     warnings: tuple[str, ...] = ()
     sample: str = ""
 
+    @property
+    def answers(self) -> tuple[int, int]:
+        """Tokens of the answers that are learned, and of those that people rejected."""
+        learned = [part for part in self.parts if part.learned]
+        rejected = sum(part.tokens for part in learned if part.rejected)
+        return sum(part.tokens for part in learned) - rejected, rejected
+
 
 class Totals(Frozen):
     """Figures of all rows that were looked at: the bad ones by reason, what becomes of others by fate, the share of

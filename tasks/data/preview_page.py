@@ -40,12 +40,31 @@ def totals_of(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "rows looked at", f"{totals.rows:,}"
     yield "learned share", f"{totals.learned_share:.1%}"
     yield "tokens a row", "shortest {:,}, median {:,}, longest {:,}".format(*totals.lengths)
+    if any(row.answers[1] for row in answer.rows):
+        yield "answers", _judged(answer.rows)
     for fate, count in totals.fates.items():
         yield fate, f"{count:,} above max_length"
     if totals.warned:
         yield "with warnings", f"{totals.warned:,}"
     for reason, count in totals.bad.items():
         yield "cannot be used", f"{count:,}: {reason}"
+
+
+def _judged(rows: Iterable[Shown]) -> str:
+    """How long the better and the worse answers are: a preference objective learns that too."""
+    both = [row.answers for row in rows if any(row.answers)]
+    better, worse = ([count for count in side if count] for side in zip(*both, strict=True))
+    pairs = [(chosen, rejected) for chosen, rejected in both if chosen and rejected]
+    names = ("chosen", "rejected") if pairs else ("liked", "not liked")
+    told = [
+        f"{name} {sum(side) / len(side):.1f} tokens on average"
+        for name, side in zip(names, (better, worse), strict=True)
+        if side
+    ]
+    if pairs:
+        longer = sum(chosen > rejected for chosen, rejected in pairs) / len(pairs)
+        told.append(f"the chosen one is longer in {longer:.0%} of the pairs")
+    return ", ".join(told)
 
 
 def samples(rows: Iterable[Shown], max_length: int, special: Sequence[str]) -> str:
@@ -61,4 +80,12 @@ def about(row: Shown, max_length: int = 0) -> str:
     if row.reason:
         return f"cannot be used: {row.reason}"
     fate = f"; {row.fate}, as max_length is {max_length}" if row.fate else ""
-    return f"{row.tokens} tokens, {row.learned} of them learned{fate}"
+    if all(row.answers):
+        return "{} tokens with both answers, {} of them in the chosen one, {} in the rejected{}".format(
+            row.tokens, *row.answers, fate
+        )
+    return f"{row.tokens} tokens, {row.learned} of them {_learned(row)}{fate}"
+
+
+def _learned(row: Shown) -> str:
+    return "in an answer that was not liked" if row.answers[1] else "learned"

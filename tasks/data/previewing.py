@@ -17,7 +17,7 @@ from tasks.data.rows import BadRow, Chat, Found, Row, Text, sample, sequences
 from tasks.data.samples import longest, parts, warnings
 from tasks.data.shard import together
 from tasks.data.templates import Template
-from tasks.data.tokens import Encoder, load
+from tasks.data.tokens import Encoder, load, without_torch
 
 FILES = 4  # of a source, that are opened: some have to be fetched first
 Drawn: TypeAlias = tuple[str, Found, TextConfig]  # a row with its place, and how it becomes tokens
@@ -28,7 +28,7 @@ def look(question: Question) -> Answer:
     """Rows of every source, each rendered and tokenised as the stage would."""
     config, shapes = question.config, list[Shape]()
     tokenizer = load(question.tokenizer)
-    encoder, override = Encoder(tokenizer), templates.override(config, tokenizer)
+    encoder, override = Encoder(tokenizer), templates.override(config, lambda: tokenizer)
     found = _drawn(_files(question, shapes), question.rows)
     rows = tuple(_shown(at, item, config, templates.of(text, override, tokenizer), encoder) for at, item, text in found)
     unused = sorted({name for shape in shapes for name in shape.unused})
@@ -106,4 +106,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    without_torch()
     main()

@@ -58,7 +58,7 @@ class Report(Frozen):
     cost: Cost
     sources: list[SourceFigures]
     problems: dict[str, list[Problem]]
-    judged: dict[str, int]
+    judged: dict[str, int | float]
 
     def told(self) -> dict[str, Any]:
         """The JSON form."""
@@ -102,6 +102,7 @@ class Report(Frozen):
             f"- `max_length` is {self.max_length}; suggested: {self.suggested_max_length}, "
             f"the smallest multiple of {STEP} that leaves {WHOLE:.1%} of the rows whole.\n"
             f"- Fill: {self.fill:.1%} of the room in {self.bins:,} {where} is used.\n"
+            + (f"- Judged answers: {_figures(self.judged)}.\n" if self.judged else "")
         )
 
     def _places(self, kind: str) -> str:
@@ -191,3 +192,7 @@ def _inline(text: str) -> str:
 
 def _kinds(found: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in found.items()) or "none"
+
+
+def _figures(found: dict[str, int | float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in found.items())

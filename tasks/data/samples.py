@@ -39,9 +39,18 @@ class Looked:
 
     def texts(self, found: Index, row: int) -> list[Tokens]:
         """The same as its texts: two where it is a pair, the chosen one first."""
-        ids, weights = self.row(found, row)
-        at = [int(found.judged["chosen"][row])] if found.kind == "pairs" and found.judged is not None else []
-        return [Tokens(*text) for text in zip(np.split(ids, at), np.split(weights, at), strict=True)]
+        chosen = 0 if found.judged is None else int(found.judged["chosen"][row])
+        return divided(*self.row(found, row), chosen)
+
+    def judged(self, shard: int, begin: int) -> tuple[int, int]:
+        """What people said of the row whose tokens begin there, and how many of them are the chosen text's of a pair."""
+        self._shard(shard)
+        folder = self._room / str(shard)
+        if not (folder / "judged.npy").exists():
+            return NOTHING, 0
+        ends = np.cumsum(np.load(folder / "rows.npy", mmap_mode="r")["length"], dtype=np.int64)
+        said = np.load(folder / "judged.npy", mmap_mode="r")[int(np.searchsorted(ends, begin, side="right"))]
+        return int(said["verdict"]), int(said["chosen"])
 
     def tokens(self, shard: int, begin: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """The same, by where they lie."""
@@ -64,6 +73,12 @@ class Looked:
         return self._open[number]
 
 
+def divided(ids: NDArray[np.uint32], weights: NDArray[np.float16], chosen: int) -> list[Tokens]:
+    """A row as its texts; `chosen` tokens are the first one's where it is a pair, else 0."""
+    at = [chosen] if chosen else []
+    return [Tokens(*text) for text in zip(np.split(ids, at), np.split(weights, at), strict=True)]
+
+
 def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder: Encoder) -> None:
     """Prompt and answer, as text and as tokens, of at most PROMPTS held-out rows that are different and whole."""
     with path.open("w", encoding="utf-8") as file:
@@ -80,10 +95,13 @@ def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder
 
 
 def _lowest(found: Index, held: Flags) -> list[int]:
-    """The rows with the lowest hashes, one of each; what is cut is no prompt for a model."""
+    """The rows with the lowest hashes, one of each, of judged ones one of a prompt; what is cut is no prompt for a model,
+    and what was not liked is no answer where another is there."""
     whole = held & ((found.longest() <= found.config.max_length) | (found.rows["kind"] == TEXT))
+    if found.judged is not None and (liked := whole & (found.judged["verdict"] != UNDESIRABLE)).any():
+        whole = liked
     at = np.flatnonzero(whole)
-    _, first = np.unique(found.order[at], return_index=True)
+    _, first = np.unique(found.alike[at], return_index=True)
     return [int(row) for row in at[first[:PROMPTS]]]
 
 

@@ -9,7 +9,7 @@ from infra.storage.receipt import Receipt
 from tasks.data import sources
 from tasks.data.config import DataConfig, OverlapConfig
 
-VERSION = 2
+VERSION = 3
 
 
 def check(config: DataConfig) -> None:

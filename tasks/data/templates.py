@@ -1,7 +1,7 @@
 """Rows → text with the exact character spans of what is learned; no {% generation %} is needed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -230,11 +230,12 @@ class Template:
         return Span(start, ends[-1].end(), weight, ends[-1][0])
 
 
-def override(config: DataConfig, tokenizer: Any) -> str | None:
-    """The template that replaces the tokenizer's own; BadTemplate where a named one does not fit the tokenizer."""
+def override(config: DataConfig, tokenizer: Callable[[], Any]) -> str | None:
+    """The template that replaces the tokenizer's own; BadTemplate where a named one does not fit the tokenizer, which is
+    asked for only then."""
     if config.chat_template is None:
         return None
-    named.require(config.chat_template, tokenizer)
+    named.require(config.chat_template, tokenizer())
     return sources.text(config.chat_template, "data.chat_template")
 
 

@@ -1,5 +1,7 @@
 """Rendered text → token ids, and which of them are the answer's."""
 
+import os
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,6 +87,14 @@ class Bounds(NamedTuple):
     last: int
     over: int
     closed: bool
+
+
+def without_torch() -> None:
+    """Have this process import transformers without torch, which is most of its seconds and of its memory; tokenizers are the
+    same. Only for processes that do nothing else: there is no torch in them from now on."""
+    if "torch" not in sys.modules:
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it says that there are no models now
+        sys.modules["torch"] = None  # type: ignore[assignment]  # as Python documents: importing it fails
 
 
 def load(folder: Path) -> Any:

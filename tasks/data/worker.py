@@ -4,6 +4,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from tasks.data.shard import CHAT, SIGNATURE, Told
 from tasks.data.sides import Side
 from tasks.data.similar import PLACES
 from tasks.data.templates import Template
-from tasks.data.tokens import Encoder, load
+from tasks.data.tokens import Encoder, load, without_torch
 
 SUMMARY = {
     "rows",
@@ -48,9 +49,10 @@ SUMMARY = {
 
 def work(job: Work[DataConfig]) -> Summary:
     """Fill `job.out` with the index of both sides, the prompts, the template and the report; shards become parts."""
-    config, tokenizer = job.config, load(job.inputs["tokenizer"])
-    override = templates.override(config, tokenizer)
-    made = _read(job, _make(job, override))
+    config, own = job.config, cache(partial(load, job.inputs["tokenizer"]))
+    override = templates.override(config, own)
+    made = _read(job, _make(job, override, own))
+    tokenizer = own()
     template = Template(tokenizer, override)
     job.beat("packing")
     found = Index(config, made)
@@ -74,8 +76,8 @@ def work(job: Work[DataConfig]) -> Summary:
     }
 
 
-def _make(job: Work[DataConfig], template: str | None) -> list[Planned]:
-    """Have every shard made; they become the parts of the dataset, in order."""
+def _make(job: Work[DataConfig], template: str | None, own: Callable[[], object]) -> list[Planned]:
+    """Have every shard made; they become the parts of the dataset, in order. `own` loads what this process needs later."""
     planned: list[Planned] = []
     told = Progress(job, planned)
 
@@ -89,6 +91,8 @@ def _make(job: Work[DataConfig], template: str | None) -> list[Planned]:
     for number, receipt in enumerate(_run(job, orders(), told.heard)):
         job.parts[f"shard-{number:05}"] = receipt
         told.done(number)
+        if number == 0:
+            own()  # other processes have shards to make meanwhile, and did not wait for it
     return planned
 
 
@@ -205,4 +209,5 @@ def _write_places(out: Path, found: Index, sides: dict[str, Side]) -> None:
 
 
 if __name__ == "__main__":
+    without_torch()
     main(DataConfig, work)

@@ -1,19 +1,16 @@
 """From a loss back to the rows that gave it: which step, which file, which line."""
 
-import json
 import math
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
 from tasks.training.batches import Split, position, sequence_at
 from tasks.training.judged_sequences import JudgedSequences
+from tasks.training.places import Places
 from tasks.training.sequences import Sequences
 
 STEPS = 16  # that are remembered at most; a step takes some ten bytes a token
@@ -22,7 +19,8 @@ SHOWN = 6  # rows in a message; errors are short
 
 @dataclass(frozen=True)
 class Part:
-    """What one micro-batch gave: the loss and weight of each learned token, and where it stands (all still on the device)."""
+    """What one micro-batch gave: the loss and weight of each learned token, and where it stands (all still on the device);
+    and how many texts make a row."""
 
     step: int
     number: int
@@ -30,6 +28,7 @@ class Part:
     weights: torch.Tensor
     learned: torch.Tensor
     positions: torch.Tensor
+    texts: int
 
 
 @dataclass(frozen=True)
@@ -43,27 +42,6 @@ class RowLoss:
     @property
     def good(self) -> bool:
         return math.isfinite(self.loss)
-
-
-class Places:
-    """Where the rows of a dataset stand in their source files, from what the data stage left beside the tokens."""
-
-    def __init__(self, dataset: Path, shards: list[Path]) -> None:
-        self._told = json.loads((dataset / "index.json").read_bytes()).get("shards")
-        self._shards = shards
-        self._known: dict[int, tuple[Any, npt.NDArray[np.int64]]] = {}
-
-    def of(self, shard: int, begin: int) -> str:
-        """`file:line` of the row whose tokens in a shard hold the one at `begin`."""
-        if not self._told:  # a dataset of a Luthier that did not note it
-            return f"shard {shard}, token {begin}"
-        if shard not in self._known:
-            rows = np.load(self._shards[shard] / "rows.npy", mmap_mode="r")
-            self._known[shard] = rows, np.cumsum(rows["length"], dtype=np.int64)
-        rows, ends = self._known[shard]
-        row = rows[int(np.searchsorted(ends, begin, side="right"))]
-        name, _, lines = self._told[shard]["segments"][int(row["segment"])]
-        return f"{name}:{lines + int(row['line'])}"
 
 
 class Blame:
@@ -81,9 +59,19 @@ class Blame:
         """The micro-batches from now on belong to this step, counted from 1."""
         self._step, self._number = step, 0
 
-    def note(self, losses: torch.Tensor, weights: torch.Tensor, learned: torch.Tensor, positions: torch.Tensor) -> None:
-        """Keep what the next micro-batch gave: `learned` [batch, n − 1] says of which tokens, `positions` [batch, n]."""
-        self._parts.append(Part(self._step, self._number, losses.detach(), weights, learned, positions))
+    def note(
+        self,
+        losses: torch.Tensor,
+        weights: torch.Tensor,
+        learned: torch.Tensor,
+        positions: torch.Tensor,
+        texts: int = 1,
+    ) -> None:
+        """Keep what the next micro-batch gave: `learned` [batch, n − 1] says of which tokens, `positions` [batch, n].
+
+        A row is `texts` texts: 2 in pairs, where both have one loss.
+        """
+        self._parts.append(Part(self._step, self._number, losses.detach(), weights, learned, positions, texts))
         self._number += 1
 
     def forget(self, until: int) -> None:
@@ -103,7 +91,7 @@ class Blame:
     def _of(self, part: Part) -> list[RowLoss]:
         learned = part.learned.cpu().numpy()
         # A token's row is told by the positions, which restart; it is predicted from the place before it.
-        number = np.cumsum(part.positions.cpu().numpy() == 0, axis=1)[:, 1:] - 1
+        number = (np.cumsum(part.positions.cpu().numpy() == 0, axis=1)[:, 1:] - 1) // part.texts
         line = np.broadcast_to(np.arange(len(learned))[:, None], learned.shape)
         which = np.stack([line[learned], number[learned]], axis=1)
         kinds, of = np.unique(which, axis=0, return_inverse=True)
@@ -120,7 +108,7 @@ class Blame:
 
     def _place(self, part: Part, line: int, row: int) -> str:
         at = position(part.step, part.number, self._rank, line, self._shape)
-        shard, begin, _ = self._sequences.places(sequence_at(len(self._sequences), self._seed, at))[row]
+        shard, begin, _ = self._sequences.places(sequence_at(len(self._sequences), self._seed, at))[row * part.texts]
         return self._places.of(shard, begin)
 
 

@@ -43,6 +43,8 @@ class JudgedTrainer(WeightedTrainer):
             figures = judging.kto_figures(self._objective, policy.detach(), reference, desirable)
         amount = torch.tensor(len(each), dtype=each.dtype, device=each.device)
         if torch.is_grad_enabled():
+            (learned, spread), each_texts = by_token(each.detach(), inputs), len(reference.reshape(-1)) // len(each)
+            self._blame.note(spread, torch.ones_like(spread), learned, inputs["position_ids"], each_texts)
             self._seen += torch.cat([amount[None], figures]).double()
         return each.sum(), amount, *figures
 
@@ -104,6 +106,12 @@ def log_probabilities(model: Any, head: OnlySupervised, inputs: Inputs) -> torch
     """log p of the answer in each text, [texts], every token with its weight."""
     weights = shifted(inputs)
     return texts(inputs, -losses(model, head, inputs) * weights[weights > 0])
+
+
+def by_token(each: torch.Tensor, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which tokens are learned, [batch, longest − 1], and of each of them the value of its row: a pair's in both texts."""
+    learned = shifted(inputs) > 0
+    return learned, each[inputs["number"][:, 1:][learned] // (len(inputs["reference"]) // len(each))]
 
 
 def texts(inputs: Inputs, values: torch.Tensor) -> torch.Tensor:

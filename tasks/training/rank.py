@@ -19,12 +19,13 @@ from infra.launch.lifeline import die_with_parent
 from tasks.training import loading, ranks, zero
 from tasks.training.batches import Split, split, steps
 from tasks.training.behind import Behind
-from tasks.training.blame import Blame, Places
+from tasks.training.blame import Blame
 from tasks.training.callbacks import Journal, Moving
 from tasks.training.config import TrainConfig
 from tasks.training.judged_sequences import JudgedSequences
 from tasks.training.judged_trainer import JudgedTrainer
 from tasks.training.objectives import Sft
+from tasks.training.places import Places
 from tasks.training.presence import JOINING, LOADING, Telling
 from tasks.training.sequences import Sequences
 from tasks.training.stopping import Agreement

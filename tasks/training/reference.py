@@ -8,26 +8,30 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from infra.errors import BadModel, Unreachable
 from infra.frozen import canonical
 from infra.launch.lifeline import end_descendants
 from infra.launch.work import Summary, Work, main
 from tasks.training import ranks
+from tasks.training.places import Places
 from tasks.training.reference_config import ReferenceConfig
 
 POLL_S = 0.3
 SIDES = ("train", "validation")
+SHOWN = 6  # texts whose rows a message names
 
 
 def work(job: Work[ReferenceConfig]) -> Summary:
     """Fill train.npy and validation.npy: float32 [texts, 1], or [texts, 2] where each text has a stranger."""
     world = job.config.num_processes or ranks.devices()
+    shards = job.fetch_parts("dataset")
     told = {
         "config": job.config.model_dump(mode="json"),
         "weights": str(job.inputs["weights"]),
         "dataset": str(job.inputs["dataset"]),
-        "shards": [str(folder) for folder in job.fetch_parts("dataset")],
+        "shards": [str(folder) for folder in shards],
         "scratch": str(job.scratch),
     }
     path = job.scratch / "rank.json"
@@ -45,16 +49,25 @@ def work(job: Work[ReferenceConfig]) -> Summary:
     texts = 0
     for side in SIDES:
         found = sum(np.load(job.scratch / f"{side}-{rank}.npy") for rank in range(world))
-        if not np.isfinite(found).all():
-            raise BadModel(
-                "the base gives an answer a probability that is no number",
-                place="base.model_name_or_path",
-                value=f"{int((~np.isfinite(found)).sum())} of {found.size} texts of {side}",
-                remedy="check its weights; with fp16 try bf16: true",
-            )
+        _require_numbers(Places(job.inputs["dataset"], shards), job.inputs["dataset"] / side, np.asarray(found))
         np.save(job.out / f"{side}.npy", found)
         texts += found.size
     return {"texts": texts, "seconds": round(time.monotonic() - began, 1), "num_processes": world}
+
+
+def _require_numbers(places: Places, side: Path, found: npt.NDArray[np.float32]) -> None:
+    """BadModel with the rows of texts that have no probability, [texts, 1 or 2]."""
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if not len(bad):
+        return
+    pieces = np.load(side / "pieces.npy", mmap_mode="r")
+    rows = dict.fromkeys(places.of(int(pieces[at]["shard"]), int(pieces[at]["begin"])) for at in bad[:SHOWN].tolist())
+    raise BadModel(
+        "the base gives an answer a probability that is no number",
+        place="base.model_name_or_path",
+        value=f"{len(bad)} of {len(found)} texts of {side.name}: {', '.join(rows)}",
+        remedy="look at these rows, or check its weights where it is all of them; with fp16 try bf16: true",
+    )
 
 
 def _follow(job: Work[ReferenceConfig], running: "subprocess.Popen[bytes]", world: int) -> None:

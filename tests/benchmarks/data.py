@@ -10,6 +10,9 @@ import os
 import statistics
 import sys
 import tempfile
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,32 @@ def main(given: str | None = None, large: bool = True) -> None:
     """All figures; those at a million rows, which take minutes, only where `large`."""
     # One thread each: what the tokenizer's threads do while they wait is CPU time too.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    packing()
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         root = Path(folder)
         tokenizer, path = material.tokenizer(root / "tokenizer"), root / "rows.jsonl"
         path = material.questions(Path(given), path) if given else material.chats(ROWS, path)
-        ratios(load(tokenizer), path, root)
+        parts: dict[str, Callable[[], None]] = {
+            "packing a million lengths": packing,
+            f"{ROUNDS} rounds of all ways, {path.stat().st_size >> 10:,} KiB": lambda: ratios(
+                load(tokenizer), path, root
+            ),
+        }
         if large:
-            scale.main(tokenizer, root)
+            parts["the stage on up to a million rows"] = lambda: scale.main(tokenizer, root)
+        failed = [name for name, part in parts.items() if not _told(name, part)]
+    if failed:
+        raise SystemExit(f"these have no figures: {', '.join(failed)}")
+
+
+def _told(name: str, part: Callable[[], None]) -> bool:
+    """Whether a part of the figures could be taken; what one cannot do costs none of the others."""
+    note(f"{time.strftime('%H:%M:%S')} {name}")
+    try:
+        part()
+    except Exception:
+        note(traceback.format_exc())
+        return False
+    return True
 
 
 def ratios(tokenizer: Any, path: Path, root: Path) -> None:

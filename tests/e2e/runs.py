@@ -15,7 +15,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from tests.e2e.training import bench, losses
-made = bench(Path(sys.argv[1]))
+made = bench(Path(sys.argv[1]), judged=sys.argv[3])
 receipt = made.train(**json.loads(sys.argv[2]))
 told = {"content": receipt.content_sha256, "losses": losses(made, receipt).tolist(), "summary": receipt.summary}
 print(json.dumps(told))
@@ -40,10 +40,10 @@ class Told:
     summary: dict[str, Any]
 
 
-def started(root: Path, **fields: Any) -> subprocess.Popen[str]:
-    """A training below `root`, whose store it makes or finds."""
+def started(root: Path, judged: str = "", **fields: Any) -> subprocess.Popen[str]:
+    """A training below `root`, whose store it makes or finds; judged: pairs or labels."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, str(root), json.dumps(FIELDS | fields)],
+        [sys.executable, "-c", RUN, str(root), json.dumps(FIELDS | fields), judged],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],

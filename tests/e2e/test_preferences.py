@@ -1,20 +1,24 @@
 """Preference tuning for real: the split changes nothing, margins rise, and the base is asked once."""
 
 import io
+import itertools
 import json
 import math
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from infra.errors import BadModel, BadTraining
 from infra.launch.produce import produce
 from infra.storage.receipt import Receipt
-from tasks.training import stage
+from tasks.training import batches, stage
 from tasks.training.config import TrainConfig
-from tests.e2e import recipes
+from tests.e2e import recipes, runs
+from tests.e2e.test_checkpoints import worker
 from tests.e2e.test_run import finish, luthier, summary
 from tests.e2e.training import Bench, bench, losses
 
@@ -60,6 +64,57 @@ def test_accumulation_and_ranks_change_nothing_and_margins_rise(tmp_path: Path, 
     assert method == "dpo" or any(at["kl"] > 0 for at in one), "else the drift was never asked for"
     assert whole.summary["eval_rewards/margins"] == pytest.approx(parts.summary["eval_rewards/margins"], abs=1e-4)
     assert whole.summary["objective"] == method
+
+
+@pytest.mark.parametrize("method", ["dpo", pytest.param("kto", marks=pytest.mark.proof)])
+def test_killed_and_then_told_to_leave_it_ends_as_if_left_alone(tmp_path: Path, method: str) -> None:
+    fields: dict[str, Any] = {"judged": KINDS[method], "objective": {"method": method}, "max_steps": 80}
+    fields |= {"num_processes": 1, "deepspeed": "none"}
+    alone = runs.ended(runs.started(tmp_path / "alone", **fields))
+    root = tmp_path / "disturbed"
+    run = runs.started(root, **fields)
+    runs.wait_until(lambda: runs.commits(root), run)
+    runs.kill(run)
+    before = set(runs.commits(root))
+    run = runs.started(root, **fields)
+    runs.wait_until(lambda: set(runs.commits(root)) - before, run)
+    worker(run).send_signal(signal.SIGTERM)
+    disturbed = runs.ended(run)  # the stage itself launches it again
+    assert alone.summary["resumed_from"] is None
+    assert disturbed.summary["resumed_from"].startswith("checkpoint-")
+    assert (disturbed.losses, disturbed.content) == (alone.losses, alone.content)
+    assert references(root) == 1, "what was asked of the base is not asked again"
+
+
+def test_full_tuning_begins_where_the_base_is(tmp_path: Path) -> None:
+    made = bench(tmp_path, judged="pairs")
+    receipt = train(made, "dpo", tuning={"method": "full"}, max_steps=3, deepspeed="zero2", num_processes=2)
+    series = losses(made, receipt)
+    assert series[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert series[2] < series[0]
+    (kept,) = (tmp_path / "store" / "stages" / "reference").glob("*/MANIFEST.json")
+    assert {file["path"] for file in json.loads(kept.read_bytes())["files"]} == {"train.npy", "validation.npy"}
+
+
+@pytest.mark.parametrize(("method", "loss"), [("dpo", "0.693"), ("kto", "0.5")])
+def test_a_loss_that_stays_too_high_names_judged_rows(tmp_path: Path, method: str, loss: str) -> None:
+    made = bench(tmp_path, judged=KINDS[method])
+    watch = {"loss_watchdog_threshold": 0.1, "loss_watchdog_patience": 1, "train_batch_size": 2}
+    with pytest.raises(BadTraining, match="the loss was above") as caught:
+        train(made, method, deepspeed="none", **watch)
+    assert caught.value.place == "steps 1"
+    told = caught.value.value.partition("its highest rows: ")[2].split(", ")
+    first = list(itertools.islice(batches.stream(21, 42), 2))  # of 41 rows after the 7 that are held out
+    assert sorted(told) == sorted(
+        f"{KINDS[method]}.jsonl:{8 + 2 * at + more} ({loss})" for at in first for more in (0, 1)
+    )
+
+
+def test_a_judged_row_that_the_base_gives_no_probability_is_named(tmp_path: Path) -> None:
+    made = bench(tmp_path, judged="pairs", bad_row=35)
+    with pytest.raises(BadModel, match="no number") as caught:
+        train(made, "dpo", deepspeed="none")
+    assert caught.value.value == "1 of 96 texts of train: pairs.jsonl:18"
 
 
 @pytest.mark.proof

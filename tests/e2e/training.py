@@ -43,13 +43,13 @@ def bench(
     bad_row: int | None = None,
 ) -> Bench:
     """A tiny Llama and 40 sequences of random rows, `packed` in each; poisoned: one of its weights is NaN; judged: pairs or
-    labels; a bad row weighs infinitely much."""
+    labels; a bad row weighs infinitely much, of judged ones that text."""
     store = Store(LocalObjects(root / "store"))
     platform = Platform(
         store, LocalLauncher(), Cache(root / "cache", 10**9), root, f"sqlite:///{root}/mlflow.db", 300.0
     )
     if judged:
-        prepared, shard = prepare_judged(root / "prepared", judged, 48, 7)
+        prepared, shard = prepare_judged(root / "prepared", judged, 48, 7, bad_text=bad_row)
     else:
         rows = random_rows(120)
         if bad_row is not None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from infra.stack.services import Plan
+from infra.stack.state import Credentials, Folder
+from infra.stack.supervise import ROLES
 from infra.tracking import database
 
 pytestmark = pytest.mark.slow
@@ -41,3 +44,12 @@ def test_one_killed_while_it_makes_tables_costs_the_next_nothing(tmp_path: Path)
     assert not list(path.parent.glob("*.half*"))
     database.ensure(uri)  # and is left alone from then on
     assert client.get_experiment_by_name("luthier")
+
+
+def test_the_stacks_own_database_is_there_whole_before_its_server_starts(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.root.mkdir(parents=True)
+    service = Plan(folder, dict.fromkeys(ROLES, 1), Credentials(), {}).mlflow()
+    killed_in_the_middle(service.environment["MLFLOW_BACKEND_STORE_URI"], tmp_path / "mlflow.db.half", 0)
+    service.prepare()
+    assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()

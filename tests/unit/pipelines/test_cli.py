@@ -33,7 +33,11 @@ def test_plan_shows_the_whole_recipe_and_what_would_run(
         assert stage in shown
     assert "committed" not in shown
     assert luthier(monkeypatch, "plan", str(recipe), "--set", "data.decontamination=off") == 0
-    assert "overlap" not in capsys.readouterr().out
+    assert "overlap" not in (shown := capsys.readouterr().out)
+    assert "│ reference" not in shown
+    judged = ("--set", "data.format=preference", "--set", "train.objective={method: dpo}")
+    assert luthier(monkeypatch, "plan", str(recipe), *judged) == 0
+    assert "│ reference" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", [verb.name for verb in cli.app.registered_commands])

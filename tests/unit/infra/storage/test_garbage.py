@@ -359,3 +359,14 @@ def test_what_a_key_has_learned_stays_and_is_known(tmp_path: Path) -> None:
     objects.put(layout.learned("training", "a" * 64), b"{}")
     scan = Scan.of(Store(objects))
     assert (scan.unparsed, scan.jobs) == (0, {})
+
+
+def test_what_is_old_in_a_folder_is_told_by_its_file_system_whatever_this_machines_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, real = Store(LocalObjects(tmp_path)), time.time()
+    stored(store, {"file": b"1"})
+    monkeypatch.setattr(time, "time", lambda: real + 2 * 86400)
+    cutoff = listing.now(store.objects) - 3600
+    assert [*doomed(Scan.of(store), Roots(frozenset(), frozenset()), cutoff)] == []
+    assert not list(tmp_path.glob(".part-*"))

@@ -47,6 +47,38 @@ def test_in_a_pipe_what_is_learned_stands_in_brackets(capsys: pytest.CaptureFixt
     assert "dropped         1 above max_length" in totals
 
 
+def judged(*tokens: tuple[int, bool]) -> Shown:
+    """A row with an answer of so many tokens each, and whether it was rejected."""
+    parts = [Part(text="text", weight=1, learned=True, rejected=bad, tokens=count) for count, bad in tokens]
+    learned = sum(count for count, _ in tokens)
+    return Shown(place="rows.jsonl:1", tokens=9 + learned, learned=learned, parts=tuple(parts))
+
+
+@pytest.mark.parametrize(
+    ("rows", "about", "answers"),
+    [
+        (
+            [judged((6, False), (2, True)), judged((3, False), (4, True))],
+            "17 tokens with both answers, 6 of them in the chosen one, 2 in the rejected",
+            "chosen 4.5 tokens on average, rejected 3.0 tokens on average, the chosen one is longer in 50% of the pairs",
+        ),
+        (
+            [judged((2, True)), judged((5, False))],
+            "2 of them in an answer that was not liked",
+            "liked 5.0 tokens on average, not liked 2.0 tokens on average",
+        ),
+    ],
+)
+def test_lengths_of_judged_answers_are_told(
+    rows: list[Shown], about: str, answers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data._tell(Answer(rows=tuple(rows)), 512)
+    told = capsys.readouterr().out
+    assert f"{about}\n⟦" in told
+    assert f"answers         {answers}\n" in told
+    assert "⟦-text-⟧" in told
+
+
 @pytest.mark.parametrize(
     ("chat", "asked_as_chat", "said"),
     [

@@ -59,6 +59,13 @@ def test_the_changes_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> No
     assert "Rows that left" not in told
 
 
+def test_a_rejected_answer_is_told_from_the_chosen_one(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = Part(text="worse", weight=1, learned=True, rejected=True)
+    row = Example(after=NEW.model_copy(update={"parts": (*NEW.parts, wrong)}))
+    diff._tell(CHANGES.model_copy(update={"examples": {"added": (row,)}}))
+    assert "  + q ⟦new⟧ ⟦-worse-⟧\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     for name in ("LUTHIER_STORE", "MLFLOW_TRACKING_URI"):

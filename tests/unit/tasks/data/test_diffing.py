@@ -93,6 +93,27 @@ def test_rows_that_left_came_and_changed_are_shown(committed: Commit, ask: Ask) 
     assert "Quite another answer" in page
 
 
+def test_the_answers_of_a_pair_are_told_apart(committed: Commit, ask: Ask) -> None:
+    pairs = [{"prompt": f"{at} and 1?", "chosen": f"It is {at + 1}.", "rejected": "No idea."} for at in range(9)]
+    told = ask(committed(pairs), committed([*pairs[:-1], pairs[8] | {"rejected": "Why?"}]))
+    (changed,) = told.examples["changed"]
+    for side, wrong in ((changed.before, "No idea."), (changed.after, "Why?")):
+        assert side is not None
+        answers = [(part.text.removesuffix(tiny.END), part.rejected) for part in side.parts if part.learned]
+        assert answers == [("It is 9.", False), (wrong, True)]
+    page = diff_page.page(told, "a", "b")
+    assert page.count('<del class="rejected"') == 2
+    assert "answers that people did not want" in page
+    liked = [
+        {"prompt": pair["prompt"], "completion": pair["chosen"], "label": at != 4} for at, pair in enumerate(pairs)
+    ]
+    other = [*liked[:4], liked[4] | {"label": True}, *liked[5:]]
+    fields = {"format": "unpaired_preference"}
+    (changed,) = ask(committed(liked, **fields), committed(other, **fields)).examples["changed"]
+    sides = [[part.rejected for part in side.parts if part.learned] for side in (changed.before, changed.after) if side]
+    assert sides == [[True], [False]], "the same answer, liked now"
+
+
 def test_a_dataset_is_itself(committed: Commit, ask: Ask) -> None:
     one = committed(tiny.rows(20))
     told = ask(one, one)

@@ -90,7 +90,14 @@ def test_a_pair_is_two_texts_of_one_sequence(make: Make, write: Callable[..., Pa
             seen.append(int(number))
     assert len(set(seen)) == len(seen) == made.summary["train_rows"] < 20
     report = made.report()
-    assert report["judged"] == {"pairs": 20}
+    answers = [[f"printer number {number}" for number in range(20)], ["router"] * 20]
+    said = [[len(tokenizer.encode(text)) + 1 for text in side] for side in answers]  # and the end of the turn
+    assert report["judged"] == {
+        "pairs": 20,
+        "mean_chosen_tokens": pytest.approx(np.mean(said[0]), abs=0.05),
+        "mean_rejected_tokens": pytest.approx(np.mean(said[1]), abs=0.05),
+        "longer_chosen_share": 1.0,
+    }
     assert report["rows"] == report["train_rows"] + report["validation_rows"] == 20
     assert report["train_tokens"] == sum(map(len, made.split("train")[0]))
     assert 0.3 < report["fill"] <= 1
@@ -142,7 +149,13 @@ def test_quality_looks_at_both_answers_and_at_the_prompt_once(make: Make, write:
 def test_labels_come_with_strangers_within_the_limit(make: Make, write: Callable[..., Path], tokenizer: Any) -> None:
     rows = [labelled(number, number % 3 > 0) for number in range(12)]
     made = make(write(rows), format="unpaired_preference", max_length=64, validation_split=0)
-    assert (made.summary["judged"], made.report()["judged"]) == ("labels", {"desirable": 8, "undesirable": 4})
+    assert made.summary["judged"] == "labels"
+    told = made.report()["judged"]
+    assert (told.pop("desirable"), told.pop("undesirable")) == (8, 4)
+    assert {name: value > 1 for name, value in told.items()} == {
+        "mean_desirable_tokens": True,
+        "mean_undesirable_tokens": True,
+    }
     ids, _ = made.split("train")
     said = [tokenizer.decode(tokens) for tokens in ids]
     labels = np.load(made.folder / "train" / "labels.npy").tolist()
@@ -156,6 +169,25 @@ def test_labels_come_with_strangers_within_the_limit(make: Make, write: Callable
         assert answered.startswith("badge ")
         answers.append(answered)
     assert sorted(answers) == sorted("badge" + text.rpartition("badge")[2] for text in said), "each answer once"
+
+
+def test_all_that_is_judged_of_a_prompt_is_held_out_or_none(make: Make, write: Callable[..., Path]) -> None:
+    rows = [pair(at // 3, rejected=[answer(f"router {at}")]) for at in range(90)]
+    made = make(write(rows), max_length=64, validation_split=0.3)
+    taken = np.load(made.folder / "taken.npy").reshape(30, 3)
+    assert (taken == taken[:, :1]).all()
+    prompts = [json.loads(line)["prompt"] for line in (made.folder / "prompts.jsonl").read_text().splitlines()]
+    assert len(set(prompts)) == len(prompts) == int((taken[:, 0] < 0).sum()) > 3, "each prompt is asked once"
+    alone = make(write([pair(0, rejected=[answer(f"router {at}")]) for at in range(20)]), validation_split=0.3)
+    assert alone.summary["validation_rows"] > 0, "one prompt is not all held out, nor all trained on"
+
+
+def test_held_out_prompts_come_with_answers_that_were_liked(make: Make, write: Callable[..., Path]) -> None:
+    rows = [labelled(number, number % 2 > 0) for number in range(40)]
+    made = make(write(rows), format="unpaired_preference", max_length=64, validation_split=0.5)
+    answers = [json.loads(line)["answer"] for line in (made.folder / "prompts.jsonl").read_text().splitlines()]
+    assert len(answers) > 5
+    assert {int(text.removeprefix("badge ")) % 2 for text in answers} == {1}
 
 
 def test_a_label_on_a_conversation_is_of_its_last_answer() -> None:
@@ -189,7 +221,7 @@ def test_a_preview_shows_the_prompt_once_and_tells_the_answers_apart(
         ("\nrejected: ", False, False),
         ("router<|im_end|>", True, True),
     ]
-    assert shown.learned == sum(part.tokens for part in shown.parts if part.learned)
+    assert shown.learned == sum(part.tokens for part in shown.parts if part.learned) == sum(shown.answers)
 
 
 def test_strangers_answer_another_prompt_where_there_is_one() -> None:

@@ -39,7 +39,7 @@ def test_a_recipe_may_give_a_name(tmp_path: Path) -> None:
 def test_a_template_whose_tokens_are_unknown_is_refused(tokenizer: Any, write: Callable[..., Path]) -> None:
     config = DataConfig(train_files=[str(write(tiny.rows(1)))], chat_template="llama3")
     with pytest.raises(BadTemplate, match="llama3 needs tokens") as caught:
-        templates.override(config, tokenizer)
+        templates.override(config, lambda: tokenizer)
     assert caught.value.value == "<|start_header_id|>, <|end_header_id|>, <|eot_id|>"
     chatml = config.model_copy(update={"chat_template": "chatml"})
-    assert templates.override(chatml, tokenizer) == chats.template("chatml")
+    assert templates.override(chatml, lambda: tokenizer) == chats.template("chatml")

@@ -52,6 +52,15 @@ def test_the_card_is_what_it_was() -> None:
     assert render(CARD) == GOLDEN.read_text(encoding="utf-8")
 
 
+def test_a_card_tells_what_a_preference_objective_did() -> None:
+    figures = {"objective": "dpo", "eval_rewards/margins": 1.23456}
+    assert "- Training: qlora, dpo (held-out reward margin 1.235), 62 steps" in render(
+        CARD.model_copy(update={"training": CARD.training | figures})
+    )
+    unknown = CARD.training | {"objective": "kto"}
+    assert "qlora, kto (held-out reward margin –), 62" in render(CARD.model_copy(update={"training": unknown}))
+
+
 def test_a_held_model_says_why_and_names_no_alias_to_load() -> None:
     text = render(CARD.model_copy(update={"promote": False, "failed": ["tickets exact_match: 0.1, asked ≥ 0.5"]}))
     assert "Verdict: **hold**" in text

@@ -11,13 +11,14 @@ Row = tuple[list[int], list[float]]
 PIECE = [("shard", "<u4"), ("begin", "<u8"), ("length", "<u4")]
 
 
-def shard(folder: Path, rows: list[Row]) -> Path:
-    """Tokens and weights one behind the other; row 0 stands in line 1 of its file."""
+def shard(folder: Path, rows: list[Row], texts: int = 1) -> Path:
+    """Tokens and weights one behind the other; row 0 stands in line 1 of its file. Of pairs a row is two of the texts."""
     folder.mkdir(parents=True, exist_ok=True)
     np.array([token for tokens, _ in rows for token in tokens], "<u4").tofile(folder / "tokens.bin")
     np.array([weight for _, weights in rows for weight in weights], "<f2").tofile(folder / "weights.bin")
-    known = np.zeros(len(rows), [("line", "<u4"), ("length", "<u4"), ("segment", "<u2")])
-    known["line"], known["length"] = np.arange(len(rows)) + 1, [len(tokens) for tokens, _ in rows]
+    known = np.zeros(len(rows) // texts, [("line", "<u4"), ("length", "<u4"), ("segment", "<u2")])
+    known["line"] = np.arange(len(known)) + 1
+    known["length"] = np.array([len(tokens) for tokens, _ in rows]).reshape(-1, texts).sum(axis=1)
     np.save(folder / "rows.npy", known)
     return folder
 
@@ -46,14 +47,22 @@ def dataset(folder: Path, rows: list[Row], train: list[list[int]], validation: l
     return folder / "index", shard(folder / "shard", rows)
 
 
-def judged(folder: Path, kind: str, count: int, held: int, per_bin: int = 2) -> tuple[Path, Path]:
+def judged(
+    folder: Path, kind: str, count: int, held: int, per_bin: int = 2, bad_text: int | None = None
+) -> tuple[Path, Path]:
     """A whole dataset of `count` pairs or answers with a label, `held` of them held out, and the folder of its shard.
 
-    Of pairs the texts begin alike; three of four labels are good, and the stranger of an answer is the next one.
+    Of pairs the texts begin alike; three of four labels are good, and the stranger of an answer is the next one. A bad text
+    weighs infinitely much.
     """
     rows = [row for pair in range(count) for row in _answers(pair, 2 if kind == "pairs" else 1)]
-    (folder / "index").mkdir(parents=True)
-    told = {"prompt_loss_weight": 0.0, "judged": kind}
+    if bad_text is not None:
+        rows[bad_text] = (
+            rows[bad_text][0],
+            [weight * np.inf if weight > 0 else weight for weight in rows[bad_text][1]],
+        )
+    (folder / "index").mkdir(parents=True, exist_ok=True)
+    told = {"prompt_loss_weight": 0.0, "judged": kind, "shards": [{"segments": [[f"{kind}.jsonl", "jsonl", 0]]}]}
     (folder / "index" / "index.json").write_text(json.dumps(told))
     for name, first, last in (("train", held, count), ("validation", 0, held)):
         each = len(rows) // count
@@ -70,7 +79,7 @@ def judged(folder: Path, kind: str, count: int, held: int, per_bin: int = 2) -> 
             own["length"], other["begin"] = PROMPT, other["begin"] + PROMPT
             other["length"] -= PROMPT
             np.save(made / "strangers.npy", np.stack([own, other], axis=1))
-    return folder / "index", shard(folder / "shard", rows)
+    return folder / "index", shard(folder / "shard", rows, len(rows) // count)
 
 
 PROMPT = 5

@@ -5,15 +5,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from infra.errors import BadTraining
 from tasks.training.batches import MicroBatches, Split
-from tasks.training.blame import Blame, Places, RowLoss, worst
+from tasks.training.blame import Blame, RowLoss, worst
+from tasks.training.judged_sequences import JudgedSequences, collate_judged
+from tasks.training.judged_trainer import by_token
+from tasks.training.places import Places
 from tasks.training.sequences import Sequences, collate
 from tasks.training.watchdog import Watchdog
-from tests.unit.tasks.training.prepared import dataset, random_rows
+from tests.unit.tasks.training.prepared import dataset, judged, random_rows
 
 pytestmark = pytest.mark.heavy
 
@@ -49,6 +53,23 @@ def test_every_row_of_a_step_has_its_own_loss(tmp_path: Path) -> None:
     assert sorted(row.place for row in rows) == sorted(f"rows.jsonl:{row + 1}" for row in range(24))
     for row in rows:
         assert row.loss == pytest.approx(int(row.place.split(":")[1]) - 1)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labels"])
+def test_judged_rows_are_named_by_either_of_their_texts_and_once(tmp_path: Path, kind: str) -> None:
+    index, shard = judged(tmp_path, kind, 12, 0, per_bin=3)
+    sequences = JudgedSequences(index / "train", [shard], None)
+    blame, each = Blame(sequences, Places(index, [shard]), SEED, SHAPE, rank=0), 2 if kind == "pairs" else 1
+    blame.begin(1)
+    for chosen in MicroBatches(len(sequences), SEED, 1, SHAPE, rank=0):
+        batch = collate_judged([sequences[at] for at in chosen])
+        numbers = [row // each for at in chosen for row in sequences.rows(at).tolist()][::each]
+        learned, spread = by_token(torch.tensor([float(number) for number in numbers]), batch)
+        blame.note(spread, torch.ones_like(spread), learned, batch["position_ids"], each)
+    told = [(row.place, row.loss) for row in blame.rows(0)]
+    assert sorted(told) == sorted((f"{kind}.jsonl:{number + 1}", float(number)) for number in range(12))
+    for text, (_, begin, _) in enumerate(np.load(index / "train" / "pieces.npy").tolist()):
+        assert Places(index, [shard]).of(0, begin) == f"{kind}.jsonl:{text // each + 1}"
 
 
 def test_only_steps_after_the_last_good_one_count(tmp_path: Path) -> None:
