@@ -83,6 +83,10 @@ class Corrupt(LuthierError):
     """Bytes differ from what was committed. Never used silently; the artifact is made again or an older one taken."""
 
 
+class Cancelled(LuthierError):
+    """Somebody ended the work from outside, and means it: not started again by itself."""
+
+
 class Lost(LuthierError):
     """Something went away: process, node, network, store. The next try may find it again."""
 
@@ -99,6 +103,10 @@ class Adapted(OutOfMemory):
 
 class Preempted(Lost):
     """Told to leave (exit 75): the stage relaunches and resumes by itself."""
+
+
+class NodeLost(Preempted):
+    """One of several nodes went away in the middle: the stage relaunches and resumes by itself."""
 
 
 class Unreachable(Lost):

@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadRecipe
 from infra.launch.base import Launcher
-from infra.launch.local import LocalLauncher
+from infra.launch.profile import load as load_profile
+from infra.launch.site import Site
 from infra.storage.cache import Cache
 from infra.storage.store import Store, open_objects
 
@@ -24,7 +25,8 @@ class Settings(BaseSettings):
     home: Path = Path(".luthier")
     store: str = ""
     cache_bytes: int = Field(default=50 * 2**30, ge=0)
-    launcher: Literal["local"] = "local"
+    launcher: Literal["", "local", "slurm"] = ""
+    profile: str = ""
     store_deadline_s: float = Field(default=180.0, gt=0)
     silence_s: float = Field(default=600.0, gt=0)
     stage_deadline_s: float = Field(default=0.0, ge=0)
@@ -56,7 +58,17 @@ class Settings(BaseSettings):
             self.silence_s,
             self.stage_deadline_s,
             self.tracking_uri(),
+            self.site(),
         )
+
+    def site(self) -> Site:
+        """The launchers that the site's profile and these settings mean."""
+        if self.launcher == "local":
+            return Site(shared_root=self.shared_root)
+        profile = load_profile(self.profile)
+        if self.launcher:
+            profile = profile.model_copy(update={"launcher": self.launcher})
+        return Site(profile, self.shared_root or profile.shared_root)
 
     def root(self) -> str:
         """The store's address: the one that is set, else a folder below the home."""
@@ -118,12 +130,13 @@ def _platform(
     silence_s: float,
     stage_deadline_s: float,
     tracking_uri: str,
+    site: Site,
 ) -> Platform:
     store = Store(open_objects(store_uri, deadline_s))
     store.probe()
     return Platform(
         store=store,
-        launcher=LocalLauncher(),
+        launcher=site,
         cache=Cache(home / "cache", cache_bytes),
         home=home,
         tracking_uri=tracking_uri,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from infra import errors
+from infra.launch import nodes
 from infra.settings import Settings
 from pipelines import cli, recipe
 from tasks.training.config import TrainConfig
@@ -219,7 +220,7 @@ def test_the_environment_is_told_as_it_is() -> None:
     told = {cells[0]: cells[1] for cells in table(ROOT / "docs" / "operations.md", "variable")}
     settings = {f"`LUTHIER_{field.upper()}`": str(info.get_default()) for field, info in Settings.model_fields.items()}
     assert told == {variable: f"`{default}`" if default else "–" for variable, default in settings.items()}
-    known = {variable.strip("`") for variable in settings}
+    known = {variable.strip("`") for variable in settings} | {nodes.NODE, nodes.NODES, nodes.HOST}
     for page in PAGES:
         assert set(re.findall(r"LUTHIER_[A-Z_]*[A-Z]", page.read_text())) <= known, name(page)
 

@@ -39,6 +39,10 @@ def work(job: Work[Toy]) -> Summary:
     launches = _note_launch(Path(job.config.notes)) if job.config.notes else 1
     seen = {name: sorted(path.name for path in folder.rglob("*")) for name, folder in job.inputs.items()}
     job.beat("working", step=1, steps=2, loss=0.5)
+    if job.config.act == "told to leave" and launches < 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if job.config.act == "a node goes" and launches < 3:  # two workers a launch
+        _lose_the_first(job)
     _act(job, launches)
     if job.config.act == "large":
         (job.out / "large").write_bytes(b"a" * (BLOCK + 1))
@@ -75,15 +79,25 @@ def _act(job: Work[Toy], launches: int) -> None:
         job.require_space(2**60, "the merged model")
     if act.startswith("family"):
         _family(Path(job.config.notes))
-    if act == "told to leave" and launches < 3:
-        os.kill(os.getpid(), signal.SIGTERM)
     if act == "silent":
         os.kill(os.getpid(), signal.SIGSTOP)
     if act.endswith("killed"):
         sys.stdout.write("last words\n")
         os.kill(os.getpid(), signal.SIGKILL)
-    if act in ("family", "forever"):
+    _stay(act, launches, Path(job.config.notes))
+
+
+def _stay(act: str, launches: int, notes: Path) -> None:
+    if act in ("family", "forever") or (act == "stay once" and launches == 1):
         time.sleep(600)
+    while act == "until" and not (notes / "go").exists():
+        time.sleep(0.05)
+
+
+def _lose_the_first(job: Work[Toy]) -> None:
+    if job.place.first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise errors.Crashed("a rank died", value="rank 1: exit status 1")
 
 
 def _family(notes: Path) -> None:

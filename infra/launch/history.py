@@ -23,11 +23,17 @@ class History:
     def __init__(self, step: Step, attempt: str, platform: Platform, tell: Callable[[Beat], None]) -> None:
         self._step, self._platform, self._tell = step, platform, tell
         self._launch = Launch(attempt=attempt, started=_now(), outcome=RUNNING)
+        self._placed: dict[str, str] = {}
         self._put()
+
+    def placed(self, notes: dict[str, str]) -> None:
+        """What the launcher notes about the place: the job's number, how long it was in the queue."""
+        self._placed = notes
+        self._launch = self._launch.model_copy(update={"notes": self._launch.notes | notes})
 
     def heard(self, beat: Beat) -> None:
         """What the worker notes about itself."""
-        self._launch = self._launch.model_copy(update={"notes": beat.notes})
+        self._launch = self._launch.model_copy(update={"notes": self._placed | beat.notes})
 
     def committed(self) -> None:
         """The launch has made the artifact."""

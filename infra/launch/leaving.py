@@ -23,7 +23,7 @@ class Leaving:
         self._told: set[int] = set()
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGTERM, lambda *_: self._hear())
+        self._before = signal.signal(signal.SIGTERM, lambda *_: self.ask())
         return self
 
     def __exit__(
@@ -35,6 +35,11 @@ class Leaving:
     def asked(self) -> bool:
         """Whether this worker was told to leave."""
         return self._at is not None
+
+    def ask(self) -> None:
+        """What the signal does: the children are told, and their time runs."""
+        self._at = self._at or time.monotonic()
+        self._pass_on()
 
     def look(self) -> None:
         """Once asked, tell those that came later too; Preempted where the grace was not enough for them."""
@@ -56,7 +61,3 @@ class Leaving:
                     child.terminate()
                 except psutil.NoSuchProcess:
                     continue
-
-    def _hear(self) -> None:
-        self._at = self._at or time.monotonic()
-        self._pass_on()

@@ -11,18 +11,26 @@ import runpy
 import signal
 import sys
 import threading
+import time
 
 import psutil
 
+from infra.launch.following import FOLLOWED, hold_on
+
 MARK = "LUTHIER_WORKER"  # a variable that a worker and all that it starts have, with a value of their own
 GRACE_S = 20.0  # below Prefect's 30 s, so that our children go before we do
+UPLOAD_S = 300.0  # for a worker that saves and stores before it ends
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def hold_on_to_parent() -> None:
-    """End this process and all it started when standard input closes: call first thing in a worker."""
+    """End this process and all it started when its parent lets go of standard input; or, in a job of a cluster, when
+    nobody follows that: call first thing in a worker."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that a grandchild whose parent died is ours, and is found
+    if FOLLOWED in os.environ:
+        hold_on(os.environ[FOLLOWED], _save_and_end)
+        return
 
     def watch() -> None:
         while os.read(0, 1024):
@@ -31,6 +39,14 @@ def hold_on_to_parent() -> None:
         os._exit(75)
 
     threading.Thread(target=watch, daemon=True, name="lifeline").start()
+
+
+def _save_and_end() -> None:
+    """As after SIGTERM; where that is not heard, all of it is ended."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(UPLOAD_S)  # a worker that ends by itself ends this thread
+    end(started_by(os.getpid()), grace_s=0)
+    os._exit(75)
 
 
 def die_with_parent() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from infra.errors import Adapted, Crashed, LuthierError, Preempted, Unreachable, revive
+from infra.errors import Adapted, Crashed, LuthierError, NodeLost, Preempted, Unreachable, revive
 from infra.frozen import canonical
 from infra.launch.base import Job
 from infra.launch.history import History
-from infra.launch.step import Beat, Outcome, Step, spec
+from infra.launch.nodes import of
+from infra.launch.step import Beat, Outcome, Step, incarnation, spec
 from infra.launch.work import LEFT
 from infra.settings import Platform
 from infra.storage import layout
@@ -60,18 +61,21 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
 
 
 def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
-    attempt = uuid.uuid4().hex
+    attempt = _running(step, platform) or uuid.uuid4().hex
     at = layout.job(step.stage, step.key, attempt, "spec.json")
     platform.store.objects.put(at, canonical(spec(step, attempt).model_dump(mode="json")))
     output = platform.home / "logs" / f"{step.stage}-{attempt}.log"
     log.info("%s: starting, log in %s", step.stage, output)
     history = History(step, attempt, platform, on_beat)
-    job = platform.launcher.start(step.worker, at, platform.environment(), output)
     try:
+        job = platform.launcher.start(step.worker, at, platform.environment(), output, step.resources)
         try:
             status = _follow(job, step, attempt, platform, on_beat, history)
         finally:
+            state = job.state()
+            history.placed(state.notes)
             job.stop()
+        attempt = incarnation(attempt, state.restarts)
         _hear_the_last(step, attempt, platform, history)
         receipt = _read_outcome(step, attempt, platform, status, output)
     except LuthierError as error:
@@ -81,31 +85,42 @@ def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
     return receipt
 
 
+def _running(step: Step, platform: Platform) -> str | None:
+    """An attempt of ours that runs although its flow is gone; one that is not in this store is another's."""
+    for attempt in platform.launcher.find(step.stage, step.key, step.resources):
+        if platform.store.objects.get(layout.job(step.stage, step.key, attempt, "spec.json")) is not None:
+            log.info("%s: attempt %s is there already, and is followed", step.stage, attempt)
+            return attempt
+    return None
+
+
 def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnBeat, history: History) -> int:
-    """Wait for the worker's end, showing its news; Unreachable after `silence_s` without a beat, or at the deadline."""
-    began = time.monotonic()
-    at = layout.job(step.stage, step.key, attempt, "heartbeat.json")
-    heard, last, looked, news = time.monotonic(), None, time.monotonic(), None
+    """Wait for the worker's end, showing its news; Unreachable after `silence_s` without a beat, or at the deadline.
+
+    Neither runs while the job waits in a queue.
+    """
+    began = heard = looked = time.monotonic()
+    last: bytes | None = None
+    news: tuple[str, int] | None = None
     while (status := job.poll()) is None:
         time.sleep(POLL_S)
         if time.monotonic() - looked < BEAT_EVERY_S:
             continue
         if platform.stage_deadline_s and looked - began > platform.stage_deadline_s:
-            raise Unreachable(
-                f"{step.stage}: not done in {platform.stage_deadline_s:.0f} s; the worker was ended",
-                place="LUTHIER_STAGE_DEADLINE_S",
-                value=f"it was {news[0]}, step {news[1]}" if news else "it had not begun",
-                remedy="what it committed stays; give it longer, or see its log for what it waits on",
-            )
-        looked = time.monotonic()
-        data = platform.store.objects.get(at)
-        if data is not None and data != last:
-            heard, last = looked, data
-            beat = Beat.model_validate_json(data)
+            raise _too_long(step, platform, news)
+        looked, state = time.monotonic(), job.state()
+        history.placed(state.notes)
+        at = layout.job(step.stage, step.key, incarnation(attempt, state.restarts), "heartbeat.json")
+        data = None if state.waiting else platform.store.objects.get(at)
+        beat = Beat(at=time.time(), phase=state.waiting)
+        if state.waiting:
+            began = heard = looked
+        elif data is not None and data != last:
+            heard, last, beat = looked, data, Beat.model_validate_json(data)
             history.heard(beat)
-            if (beat.phase, beat.step) != news:
-                news = (beat.phase, beat.step)
-                on_beat(beat)
+        if beat.phase and (beat.phase, beat.step) != news:
+            news = (beat.phase, beat.step)
+            on_beat(beat)
         if looked - heard > platform.silence_s:
             raise Unreachable(
                 f"{step.stage}: no sign of life for {platform.silence_s:.0f} s; the worker was ended",
@@ -113,6 +128,15 @@ def _follow(job: Job, step: Step, attempt: str, platform: Platform, on_beat: OnB
                 remedy="see its log; LUTHIER_SILENCE_S sets how long a worker may be silent",
             )
     return status
+
+
+def _too_long(step: Step, platform: Platform, news: tuple[str, int] | None) -> Unreachable:
+    return Unreachable(
+        f"{step.stage}: not done in {platform.stage_deadline_s:.0f} s; the worker was ended",
+        place="LUTHIER_STAGE_DEADLINE_S",
+        value=f"it was {news[0]}, step {news[1]}" if news else "it had not begun",
+        remedy="what it committed stays; give it longer, or see its log for what it waits on",
+    )
 
 
 def _hear_the_last(step: Step, attempt: str, platform: Platform, history: History) -> None:
@@ -127,6 +151,10 @@ def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, out
         outcome = None if data is None else Outcome.model_validate_json(data)
     except ValidationError:
         outcome = None
+    if outcome is None and (others := _others(step, attempt, platform)):
+        raise NodeLost(
+            f"{step.stage}: node 0 was lost", place=str(output), value=others, remedy="it goes on from its checkpoints"
+        )
     if outcome is None and status in _TOLD_TO_LEAVE:
         raise Preempted(f"{step.stage}: the worker was ended before it could say so", place=str(output))
     if outcome is None:
@@ -141,6 +169,14 @@ def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, out
     if outcome.receipt is None:
         raise Crashed(f"{step.stage}: the worker's outcome has no receipt", place=str(output))
     return outcome.receipt
+
+
+def _others(step: Step, attempt: str, platform: Platform) -> str:
+    """What nodes beside the first said at their end."""
+    names = [of("outcome.json", node) for node in range(1, step.resources.nodes)]
+    found = [platform.store.objects.get(layout.job(step.stage, step.key, attempt, name)) for name in names]
+    errors = [Outcome.model_validate_json(data).error for data in found if data]
+    return "; ".join(f"{error.what} {error.value}" for error in errors if error)
 
 
 def _tail(output: Path, size: int = 400) -> str:

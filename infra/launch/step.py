@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from infra.errors import ErrorReport
 from infra.frozen import Frozen
+from infra.launch.resources import Resources
 from infra.storage.receipt import Receipt, input_key
 
 
@@ -18,7 +19,7 @@ class Step:
     `material` is what the key needs besides the config (hashes of source files); `aside` are inputs
     of which the key has only what `material` says of them; `always` marks a step that
     reconciles an outside system and so runs even where it was committed before. The work is done by
-    `tasks.<stage>.worker`, by another folder's worker where `folder` names one, or by any `module`.
+    `tasks.<stage>.worker`, by another folder's worker where `folder` names one, or by any `module`, on `resources`.
     """
 
     stage: str
@@ -30,6 +31,7 @@ class Step:
     always: bool = False
     folder: str = ""
     module: str = ""
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def worker(self) -> str:
@@ -54,6 +56,11 @@ def spec(step: Step, attempt: str) -> "Spec":
         config=step.config.model_dump(mode="json"),
         inputs=step.inputs | step.aside,
     )
+
+
+def incarnation(attempt: str, restarts: int) -> str:
+    """The attempt of workers that a cluster has begun anew: what earlier ones told and stored is not theirs."""
+    return f"{attempt}-{restarts}" if restarts else attempt
 
 
 class Spec(Frozen):
@@ -104,8 +111,11 @@ class Beat(Frozen):
 
 
 class Outcome(Frozen):
-    """How a worker ended, in its own words. The stage trusts this and no exit status."""
+    """How a worker ended, in its own words. The stage trusts this and no exit status.
 
-    state: Literal["committed", "failed"]
+    `done`: its node did its part of what the first node commits.
+    """
+
+    state: Literal["committed", "done", "failed"]
     receipt: Receipt | None = None
     error: ErrorReport | None = None

@@ -25,8 +25,9 @@ from infra import settings
 from infra.errors import Crashed, Lost, LuthierError, OutOfMemory, Preempted
 from infra.frozen import Frozen, canonical, digest
 from infra.launch.lifeline import end_descendants, hold_on_to_parent
+from infra.launch.nodes import Place, place
 from infra.launch.scratch import scratch
-from infra.launch.step import Beat, Outcome, Spec
+from infra.launch.step import Beat, Outcome, Spec, incarnation
 from infra.settings import Platform
 from infra.storage import layout
 from infra.storage.objects import sha256_of
@@ -40,6 +41,7 @@ Summary = dict[str, JsonValue]
 BEAT_S = 5.0
 LEAVE_S = 3.0  # for the last word of one that was told to leave, to a store that may be away
 LEFT = 75  # its exit status where that was not enough
+RESTART = "LUTHIER_RESTART"  # how often a cluster has begun this worker anew
 ROOM = 256 * 2**20  # bytes free without which no stage is begun; those that know their need ask for it
 _RECORDED = (
     "torch",
@@ -80,7 +82,7 @@ class Work(Generic[C]):
     """What a worker is given: its config, its inputs as read-only folders, an empty `out` to fill, room in `scratch`.
 
     Artifacts that it puts into `parts` become part of the one that it makes, without a copy. In `origins` it says which
-    files from outside the store went into it.
+    files from outside the store went into it. `place` is this node among those that do the work together.
     """
 
     config: C
@@ -91,6 +93,7 @@ class Work(Generic[C]):
     scratch: Path
     parts: dict[str, Receipt] = field(default_factory=dict)
     origins: list[Origin] = field(default_factory=list)
+    place: Place = field(default_factory=Place)
     _beat: Beat = field(default_factory=lambda: Beat(at=time.time()))
     _notes: dict[str, str] = field(default_factory=dict)
 
@@ -142,21 +145,22 @@ def main(config_type: type[C], work: Callable[[Work[C]], Summary]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     hold_on_to_parent()
     signal.signal(signal.SIGTERM, _leave)
-    platform = settings.load().platform()
+    platform, here = settings.load().platform(), place()
     data = platform.store.objects.get(sys.argv[1])
     if data is None:
         raise SystemExit(f"no spec at {platform.store.uri}/{sys.argv[1]}")
     spec = Spec.model_validate_json(data)
+    spec = spec.model_copy(update={"attempt": incarnation(spec.attempt, int(os.environ.get(RESTART, "0")))})
     try:
-        with scratch(platform.home / "work", f"{spec.stage}-{spec.attempt}") as folder:
-            outcome = Outcome(state="committed", receipt=_run(config_type, work, spec, platform, folder))
+        with scratch(platform.home / "work", here.named(f"{spec.stage}-{spec.attempt}")) as folder:
+            outcome = _run(config_type, work, spec, platform, folder, here)
     except Exception as error:
         log.exception("%s failed", spec.stage)
         if isinstance(error, Preempted):
             _be_gone_soon()
         outcome = Outcome(state="failed", error=foreseen(error, spec.stage).report())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is over; what is left takes a moment
-    _tell(platform, spec, "outcome.json", outcome)
+    _tell(platform, spec, here.named("outcome.json"), outcome)
 
 
 def foreseen(error: Exception, stage: str) -> LuthierError:
@@ -172,12 +176,12 @@ def foreseen(error: Exception, stage: str) -> LuthierError:
 
 
 def _run(
-    config_type: type[C], work: Callable[[Work[C]], Summary], spec: Spec, platform: Platform, scratch: Path
-) -> Receipt:
+    config_type: type[C], work: Callable[[Work[C]], Summary], spec: Spec, platform: Platform, scratch: Path, here: Place
+) -> Outcome:
     out, began = scratch / "out", time.monotonic()
     out.mkdir()
     inputs = Inputs(spec, platform, scratch / "inputs")
-    job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch)
+    job = Work(config_type.model_validate(spec.config), inputs, spec, platform, out, scratch, place=here)
     job.require_space(ROOM, "any work")
     job.beat("fetching")
     stop = threading.Event()
@@ -185,9 +189,12 @@ def _run(
     heart.start()
     try:
         summary = work(job)
+        if not here.first:
+            return Outcome(state="done")
         job.beat("storing")
         seconds = round(time.monotonic() - began, 3)
-        return commit(platform, spec, out, summary, job.parts, origins=job.origins, seconds=seconds)
+        receipt = commit(platform, spec, out, summary, job.parts, origins=job.origins, seconds=seconds)
+        return Outcome(state="committed", receipt=receipt)
     finally:
         stop.set()
         heart.join(BEAT_S)
@@ -226,7 +233,7 @@ def _keep_beating(job: Work[C], stop: threading.Event) -> None:
     over = False
     while True:
         try:
-            _tell(job.platform, job.spec, "heartbeat.json", job.now())
+            _tell(job.platform, job.spec, job.place.named("heartbeat.json"), job.now())
         except LuthierError as error:
             # The store's own calls decide whether the work fails; a missed beat is only a missed beat.
             log.warning("heartbeat not delivered: %s", error)

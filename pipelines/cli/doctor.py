@@ -10,6 +10,7 @@ from infra import settings
 from infra.doctor import devices, machine, servers
 from infra.doctor.finding import Finding
 from infra.doctor.shards import shards
+from infra.doctor.slurm import slurm
 from infra.doctor.store import store
 from infra.errors import BadRecipe
 from pipelines.cli import screen
@@ -22,16 +23,19 @@ def doctor(
     gpus: Annotated[
         bool, typer.Option(help="also load torch, and let processes hear each other (10 s and more)")
     ] = True,
+    launcher: Annotated[
+        str, typer.Option(help="slurm: look at the cluster too, by a short job; default: as the site's profile says")
+    ] = "",
 ) -> None:
     """Check this machine, its store and its servers, and name the remedy for what is wrong.
 
     Looks at what the environment names, or at the stack that `luthier up` started: settings, versions, disk, memory,
     compiler, GPUs and their collectives; the store's rights, conditional writes and clock; Prefect, MLflow, the hub;
-    the cluster of LUTHIER_SHARDS.
+    the cluster of LUTHIER_SHARDS; Slurm, where stages run on it.
     Exit status 0 when runs can work here, 1 otherwise. It leaves nothing behind.
     """
     found = []
-    for finding in _findings(gpus):
+    for finding in _findings(gpus, launcher):
         found.append(finding)
         if not json:
             _tell(finding)
@@ -43,7 +47,7 @@ def doctor(
     raise typer.Exit(1 if wrong else 0)
 
 
-def _findings(gpus: bool) -> Iterator[Finding]:
+def _findings(gpus: bool, launcher: str) -> Iterator[Finding]:
     yield machine.settings()
     yield from machine.packages()
     yield machine.memory()
@@ -55,6 +59,8 @@ def _findings(gpus: bool) -> Iterator[Finding]:
         yield store(own)
         if own.shards:
             yield shards(own)
+        if launcher == "slurm" or own.site().profile.launcher == "slurm":
+            yield from slurm(own)
         yield servers.mlflow(own)
     yield servers.proxies()
     yield servers.prefect()

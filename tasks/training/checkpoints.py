@@ -7,17 +7,19 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from infra.errors import BadRecipe, Corrupt, Crashed
-from infra.frozen import SEAL, Frozen, sealed, unsealed
+from infra.errors import BadRecipe, Corrupt, Crashed, Lost
+from infra.frozen import SEAL, Frozen, canonical, sealed, unsealed
 from infra.storage import layout
 from infra.storage.receipt import FileEntry
 from infra.storage.store import Store
 from tasks.training import universal
+from tasks.training.parts import Share
 
 log = logging.getLogger(__name__)
 
 KEPT = 2
 UNSEALED = {"step", "shape", "files"}  # of records from before seals
+CONDEMNED = "CORRUPT.json"  # beside a COMMIT: a node found a wrong byte in its part
 STOPPED = "stopped"  # the mark of ranks that were told to end, and have
 
 
@@ -79,24 +81,55 @@ def files(data: bytes) -> list[FileEntry]:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint to go on from, verified, on this disk. `changed`: what may keep the run from being bit-equal."""
+    """A checkpoint to go on from, verified, on this disk, and where it lies in the store.
+
+    `changed`: what may keep the run from being bit-equal.
+    """
 
     folder: Path
     step: int
+    at: str
     changed: str = ""
     universal: bool = False
 
 
 class Checkpoints:
-    """The checkpoints of one input key, whichever attempt wrote them."""
+    """The checkpoints of one input key, whichever attempt wrote them; `share` is this node's where there are several."""
 
-    def __init__(self, store: Store, key: str, attempt: str, shape: Shape, origin: Origin) -> None:
-        self.store, self.attempt, self.shape, self.origin = store, attempt, shape, origin
+    def __init__(
+        self, store: Store, key: str, attempt: str, shape: Shape, origin: Origin, share: Share | None = None
+    ) -> None:
+        self.store, self.attempt, self.shape, self.origin, self.share = store, attempt, shape, origin, share
         self.prefix = layout.checkpoints(key)
 
     def save(self, folder: Path, step: int) -> Commit:
         """Upload a complete checkpoint, commit it, and drop all but those of the newest two steps and of the best."""
-        return self._store(folder, Commit(step=step, shape=self.shape, origin=self.origin, files=[]))
+        at, blank = self._place(step), Commit(step=step, shape=self.shape, origin=self.origin, files=[])
+        if self.share is None:
+            return self._seal(folder, at, blank, self.store.upload(folder, at))
+        own = self.share.store(self.store, folder, at)
+        return self._seal(folder, at, blank, [*own, *self.share.gather(self.store, at)])
+
+    def save_part(self, folder: Path, step: int) -> None:
+        """Upload what the ranks of this node wrote of a checkpoint, for the first node to commit."""
+        assert self.share is not None
+        self.share.store(self.store, folder, self._place(step))
+
+    def follow(self, at: str, folder: Path) -> Found:
+        """Fetch this node's part of the checkpoint that the first node has chosen; Lost where it is damaged."""
+        commit = self._read(at)
+        if commit is None:
+            raise Lost("the checkpoint that the first node chose is not there any more", place=at)
+        target = folder / f"checkpoint-{commit.step}"
+        try:
+            self._fetch(at, commit, target)
+        except (Corrupt, FileNotFoundError) as error:
+            told = canonical({"attempt": self.attempt, "why": str(error)})
+            self.store.objects.put(layout.join(at, CONDEMNED), told)
+            raise Lost(
+                "this node's part of a checkpoint is damaged", place=at, value=error, remedy="an older one is next"
+            ) from error
+        return Found(target, commit.step, at, universal=commit.universal)
 
     def newest(self, folder: Path) -> Found | None:
         """Fetch the newest checkpoint that fits and is whole into `folder`; older ones are tried after bad ones.
@@ -109,12 +142,12 @@ class Checkpoints:
             room = folder / at.rpartition("/")[2]
             try:
                 self._fetch(at, commit, room / f"checkpoint-{commit.step}")
-                return self._ready(room / f"checkpoint-{commit.step}", commit)
+                return self._ready(room / f"checkpoint-{commit.step}", at, commit)
             except (Corrupt, FileNotFoundError) as error:
                 log.warning("%s: not used, trying an older one: %s", at, error)
             except Crashed as error:
                 log.warning("%s: not used, trying an older one: %s", at, error)
-                hindered = hindered or Found(room, commit.step, str(error))
+                hindered = hindered or Found(room, commit.step, at, str(error))
         if hindered is not None:
             raise BadRecipe(
                 f"the checkpoint of step {hindered.step} is of another number of processes and cannot be converted",
@@ -124,24 +157,26 @@ class Checkpoints:
             )
         return None
 
-    def _ready(self, fetched: Path, commit: Commit) -> Found:
+    def _ready(self, fetched: Path, at: str, commit: Commit) -> Found:
         """A checkpoint in the form that this run can load."""
         changed = commit.origin.inexact(self.origin)
         if self._own(commit):
-            return Found(fetched, commit.step, changed)
+            return Found(fetched, commit.step, at, changed)
         told = [f"processes {commit.shape.world_size} → {self.shape.world_size}", changed]
-        found = Found(fetched, commit.step, ", ".join(filter(None, told)), commit.universal)
+        found = Found(fetched, commit.step, at, ", ".join(filter(None, told)), commit.universal)
         if commit.universal or self.shape.engine == "none":
             return found
         target = fetched.with_name(universal.FORM) / fetched.name
         universal.convert(fetched, target)
-        self._store(target, commit.model_copy(update={"universal": True}))
-        return replace(found, folder=target, universal=True)
+        made = self._place(commit.step)
+        self._seal(target, made, commit.model_copy(update={"universal": True}), self.store.upload(target, made))
+        return replace(found, folder=target, at=made, universal=True)
 
-    def _store(self, folder: Path, commit: Commit) -> Commit:
-        at = layout.join(self.prefix, f"{commit.step:08d}-{self.attempt}")
-        told = {"files": self.store.upload(folder, at), "eval_loss": _eval_loss(folder, commit.step)}
-        stored = commit.model_copy(update=told)
+    def _place(self, step: int) -> str:
+        return layout.join(self.prefix, f"{step:08d}-{self.attempt}")
+
+    def _seal(self, folder: Path, at: str, commit: Commit, files: list[FileEntry]) -> Commit:
+        stored = commit.model_copy(update={"files": files, "eval_loss": _eval_loss(folder, commit.step)})
         self.store.objects.create(layout.join(at, "COMMIT.json"), sealed(stored.model_dump(mode="json")))
         self._retire()
         return stored
@@ -173,10 +208,10 @@ class Checkpoints:
         return missing(names, commit.shape)
 
     def _committed(self) -> list[str]:
-        found = self.store.objects.list(self.prefix + "/")
-        return sorted(
-            (name.removesuffix("/COMMIT.json") for name in found if name.endswith("/COMMIT.json")), reverse=True
-        )
+        """Where a COMMIT lies, the highest step first, but for those that a node has found damaged."""
+        found = set(self.store.objects.list(self.prefix + "/"))
+        committed = {name.removesuffix("/COMMIT.json") for name in found if name.endswith("/COMMIT.json")}
+        return sorted((at for at in committed if f"{at}/{CONDEMNED}" not in found), reverse=True)
 
     def _read(self, at: str) -> Commit | None:
         data = self.store.objects.get(f"{at}/COMMIT.json")
@@ -186,7 +221,10 @@ class Checkpoints:
             return None
 
     def _fetch(self, at: str, commit: Commit, target: Path) -> None:
+        share = self.share if self._own(commit) else None  # else it is converted, or has no files of ranks
         for file in commit.files:
+            if share is not None and not share.needs(file.path):
+                continue
             path = target / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             sha = hashlib.sha256()

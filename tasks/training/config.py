@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from infra.frozen import Frozen, NotInKey
+from infra.launch.resources import Resources
 from tasks.training.methods import Full, Tuning
 from tasks.training.objectives import Objective, Sft
 from tasks.training.zero import Preset
@@ -59,7 +60,12 @@ class TrainConfig(Frozen):
         "zero2", description="a preset, or the path or content of a DeepSpeed JSON"
     )
     gradient_checkpointing: Annotated[bool, NotInKey()] = Field(False, description="less memory, about 25 % slower")
-    num_processes: Annotated[int | None, NotInKey()] = Field(None, ge=1, description="default: one a GPU, else one")
+    num_processes: Annotated[int | None, NotInKey()] = Field(
+        None, ge=1, description="on all nodes together; default: one a GPU, else one a node"
+    )
+    resources: Annotated[Resources, NotInKey()] = Field(
+        default_factory=Resources, description="what training takes of a cluster"
+    )
     logging_steps: Annotated[int, NotInKey()] = Field(
         1, ge=1, description="loss, learning rate and speed are noted every so many steps"
     )
@@ -89,6 +95,15 @@ class TrainConfig(Frozen):
     def _one_precision(self) -> "TrainConfig":
         if self.bf16 and self.fp16:
             raise ValueError("train.bf16 and train.fp16 exclude each other: set bf16: false to use fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_on_each_node(self) -> "TrainConfig":
+        if self.num_processes and self.num_processes % self.resources.nodes:
+            raise ValueError(
+                f"train.num_processes is of all nodes together, and {self.num_processes} cannot be shared evenly by "
+                f"{self.resources.nodes} (train.resources.nodes)"
+            )
         return self
 
     @model_validator(mode="after")

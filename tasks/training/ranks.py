@@ -3,36 +3,89 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import Crashed, ErrorReport, LuthierError, OutOfMemory, revive
-from infra.frozen import canonical
+import psutil
 
+from infra.errors import Crashed, ErrorReport, LuthierError, OutOfMemory, Unreachable, revive
+from infra.frozen import Frozen, canonical
+from infra.launch.nodes import Place
+
+MEET_S = 600  # torchrun of all nodes; their workers have met before
 ENDED = "ended.json"  # how the ranks ended, by torchrun
 _NO_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED")
 _VMSTAT = Path("/proc/vmstat")
 
 
-def start(module: str, told: Path, scratch: Path, world: int) -> subprocess.Popen[bytes]:
-    """torchrun on this node. No restarts of its own: with DeepSpeed on gloo they hang; the stage's retry resumes."""
+class Address(Frozen):
+    """Where the first node's torchrun waits for the others."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """This node's place in a training of several, and where all meet."""
+
+    place: Place
+    address: Address
+    attempt: str
+
+
+def start(module: str, told: Path, scratch: Path, here: int, meeting: Meeting | None = None) -> subprocess.Popen[bytes]:
+    """torchrun on this node, for so many ranks; with a meeting they are some of those of all nodes.
+
+    No restarts of its own: with DeepSpeed on gloo they hang; the stage's retry resumes.
+    """
+    network = "lo" if meeting is None else _interface(meeting.place.host)
     environment = os.environ | {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // world))),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // here))),
         "TORCH_EXTENSIONS_DIR": str(scratch / "torch_extensions"),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         # Beside NCCL too: ranks agree on when to save and stop over gloo.
-        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
+        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", network)} if network else {}),
         **({} if _gpus() else {"DS_ACCELERATOR": "cpu"}),
     }
     command = [
         *(sys.executable, "-m", "tasks.training.torchrun", str(scratch / ENDED)),
-        *("--nnodes=1", f"--nproc-per-node={world}", "--max-restarts=0", "--rdzv-backend=c10d"),
-        *("--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "--rdzv-conf=is_host=1"),
+        *(f"--nproc-per-node={here}", "--max-restarts=0", *_rendezvous(meeting)),
         *("-m", module, str(told)),
     ]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+
+
+def _rendezvous(meeting: Meeting | None) -> list[str]:
+    if meeting is None:
+        endpoint = ["--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "--rdzv-conf=is_host=1"]
+        return ["--nnodes=1", "--rdzv-backend=c10d", *endpoint]
+    place, address = meeting.place, meeting.address
+    return [
+        *(f"--nnodes={place.nodes}", f"--node-rank={place.node}"),
+        # c10d would number the nodes as they come, and rank 0 must be where checkpoints are sealed.
+        *("--rdzv-backend=static", f"--master-addr={address.host}", f"--master-port={address.port}"),
+        *(f"--rdzv-id={meeting.attempt}", f"--rdzv-conf=timeout={MEET_S}", f"--local-addr={place.host}"),
+    ]
+
+
+def _interface(host: str) -> str:
+    """The network that has this machine's address; empty where none has, and gloo finds one by the host's name."""
+    try:
+        own = {found[4][0] for found in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise Unreachable(
+            "this node does not know the name that others are to reach it by",
+            place="LUTHIER_HOST",
+            value=f"{host}: {error}",
+            remedy="set an address, or leave it out and it is found",
+        ) from error
+    networks = psutil.net_if_addrs().items()
+    return next((name for name, has in networks if own & {address.address for address in has}), "")
 
 
 def report(scratch: str, error: LuthierError) -> None:

@@ -27,6 +27,7 @@ class ReferenceConfig(Frozen):
             precision=config.precision,
             load_in_4bit=config.tuning.load_in_4bit,
             deepspeed=config.deepspeed,
-            num_processes=config.num_processes,
+            # It runs on one node; trainings of several have as many ranks on each.
+            num_processes=config.num_processes and config.num_processes // config.resources.nodes,
             ddp_timeout=config.ddp_timeout,
         )

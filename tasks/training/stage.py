@@ -24,7 +24,8 @@ def step(config: TrainConfig, weights: Receipt, dataset: Receipt, reference: Rec
     check(config)
     require_fitting(config, dataset)
     aside = {} if reference is None else {"reference": reference}
-    return Step("training", 1, config, {"weights": weights, "dataset": dataset}, aside=aside)
+    inputs = {"weights": weights, "dataset": dataset}
+    return Step("training", 1, config, inputs, aside=aside, resources=config.resources)
 
 
 def reference_step(config: TrainConfig, weights: Receipt, dataset: Receipt) -> Step:

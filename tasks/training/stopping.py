@@ -49,7 +49,7 @@ class Agreement(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._told()
         self._behind.drain()
-        if self.stopped and state.is_world_process_zero:
+        if self.stopped and state.is_local_process_zero:  # each node's worker looks for it
             (self._scratch / STOPPED).touch()
 
     def _told(self) -> bool:

@@ -47,6 +47,8 @@ class Uploads:
 
     def finish_if_possible(self) -> None:
         """The same where something else has gone wrong already, which is what will be told."""
+        if self._checkpoints.share is not None:
+            self._checkpoints.share.hurry()
         try:
             self.finish()
         except Exception as error:
@@ -71,20 +73,27 @@ class Uploads:
 
     def _round(self) -> None:
         complete = self._complete()
-        for step in complete[:-1]:
+        # Several nodes store each one, as they see at different times that an older one is complete.
+        passed_over = complete[:-1] if self._checkpoints.share is None else []
+        for step in passed_over:
             self._remove(step)
-        for step in complete[-1:]:
+        for step in complete[len(passed_over) :]:
             self._store(step)
 
     def _complete(self) -> list[int]:
-        """The steps of which every rank has written its part."""
+        """The steps of which every rank of this node has written its part."""
         marks = [path.name.split("-")[1:] for path in self._job.scratch.glob("ready-*-*")]
-        ranks = self._checkpoints.shape.world_size
+        share = self._checkpoints.share
+        ranks = self._checkpoints.shape.world_size if share is None else len(share.ranks)
         steps = {int(step) for step, _ in marks}
         return sorted(step for step in steps if sum(int(of) == step for of, _ in marks) == ranks)
 
     def _store(self, step: int) -> None:
         folder = self._job.scratch / "checkpoints" / f"checkpoint-{step}"
+        if not self._job.place.first:
+            self._checkpoints.save_part(folder, step)
+            self._remove(step)
+            return
         stored = self._checkpoints.save(folder, step)
         if self._job.config.tuning.adapter:
             self._keep_adapter(folder, step, stored.eval_loss)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.errors import OutOfMemory, Preempted
+from infra.errors import LuthierError, NodeLost, OutOfMemory, Preempted
 from infra.frozen import canonical
 from infra.launch.leaving import Leaving
 from infra.launch.lifeline import end_descendants
+from infra.launch.peers import Peers
 from infra.launch.work import Summary, Work, main, versions
 from infra.storage import trajectory
 from infra.tracking.runs import Curve
@@ -22,9 +23,11 @@ from tasks.training.config import TrainConfig
 from tasks.training.fit import Fit, difference
 from tasks.training.following import Watch
 from tasks.training.objectives import Sft
+from tasks.training.parts import Share
 from tasks.training.pictures import draw_loss
-from tasks.training.ranks import devices, start
+from tasks.training.ranks import devices, reports, start
 from tasks.training.scan import scan
+from tasks.training.together import Plan, hear_plan, meet
 from tasks.training.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -34,34 +37,38 @@ NUMERIC = ("python", "torch", "transformers", "peft", "bitsandbytes", "deepspeed
 
 
 def work(job: Work[TrainConfig]) -> Summary:
-    """Train to the end, from the newest checkpoint that any attempt at this input key has committed."""
-    world = job.config.num_processes or devices()
+    """Train to the end, from the newest checkpoint that any attempt at this input key has committed.
+
+    Of several nodes the first decides, and has the result; the others have their ranks.
+    """
+    here, peers = _ranks_here(job.config), Peers(job.platform, job.spec, job.place)
+    world = here * job.place.nodes
+    peers.tell("node.json", job.place)
     fit = Fit(job, world)
-    asked, job.config = job.config, fit.config()
-    if fit.learned and job.config != asked:
-        job.note(learned=difference(asked, job.config, world))
-    shape, origin = _shape(job.config, world), _origin(job, world)
-    checkpoints = Checkpoints(job.platform.store, job.spec.key, job.spec.attempt, shape, origin)
-    (job.scratch / "checkpoints").mkdir()
-    found = checkpoints.newest(job.scratch / "resumed")
+    checkpoints, found = _agreed(job, fit, peers, here)
     job.note(resumed_from=found.folder.name if found else "the base model")
     log.info("starting from %s", found.folder.name if found else "the base model")
     if found and found.changed:
         log.warning("the rest may differ in the last bits from a run without a break: %s", found.changed)
+    told = _told(job, found)
+    meeting = meet(job, peers) if job.place.nodes > 1 else None
     curve = Curve(job.platform.tracking_uri, job.spec.key, _params(job), _memory_tags(job.config, fit))
-    watch = Watch(job.scratch, world, job.config.ddp_timeout)
-    ranks = _start(job, world, found)
+    watch = Watch(job.scratch, here, job.config.ddp_timeout, peers=peers)
+    ranks = start("tasks.training.rank", told, job.scratch, here, meeting)
     uploads = Uploads(job, checkpoints)
     lines: list[dict[str, Any]] = []
     try:
-        _follow(job, ranks, watch, curve, uploads, lines)
+        _follow(job, ranks, watch, curve, uploads, peers, lines)
     except BaseException as error:
         end_descendants(grace_s=0)  # ranks take SIGTERM as a wish to save
         uploads.finish_if_possible()
-        curve.close("FAILED")
-        if isinstance(error, OutOfMemory) and watch.training():
-            raise fit.after(error, job.config) from error
+        if job.place.first:
+            curve.close("FAILED")
+            if isinstance(error, OutOfMemory) and watch.training():
+                raise fit.after(error, job.config) from error
         raise
+    if not job.place.first:
+        return {}
     curve.close("FINISHED")
     scan(job.out)
     trained = [line for line in lines if "loss" in line]
@@ -71,7 +78,36 @@ def work(job: Work[TrainConfig]) -> Summary:
     return _summary(job, trained, lines, curve, world, found) | uploads.figures() | {"adapted": adapted}
 
 
-def _start(job: Work[TrainConfig], world: int, found: Found | None) -> subprocess.Popen[bytes]:
+def _ranks_here(config: TrainConfig) -> int:
+    return config.num_processes // config.resources.nodes if config.num_processes else devices()
+
+
+def _agreed(job: Work[TrainConfig], fit: Fit, peers: Peers, here: int) -> tuple[Checkpoints, Found | None]:
+    """The checkpoints of this input key and the one to go on from, as the first node decides; so it does the config."""
+    world, room = here * job.place.nodes, job.scratch / "resumed"
+    (job.scratch / "checkpoints").mkdir()
+    if not job.place.first:
+        plan = hear_plan(job, peers, here)
+        job.config = plan.config
+        checkpoints = _checkpoints(job, here)
+        return checkpoints, checkpoints.follow(plan.checkpoint, room) if plan.checkpoint else None
+    asked, job.config = job.config, fit.config()
+    if fit.learned and job.config != asked:
+        job.note(learned=difference(asked, job.config, world))
+    checkpoints = _checkpoints(job, here)
+    found = checkpoints.newest(room)
+    peers.tell("plan.json", Plan(config=job.config, ranks=here, checkpoint=found.at if found else ""))
+    return checkpoints, found
+
+
+def _checkpoints(job: Work[TrainConfig], here: int) -> Checkpoints:
+    shape, origin = _shape(job.config, here * job.place.nodes), _origin(job, here * job.place.nodes)
+    share = Share(Peers(job.platform, job.spec, job.place), here) if job.place.nodes > 1 else None
+    return Checkpoints(job.platform.store, job.spec.key, job.spec.attempt, shape, origin, share)
+
+
+def _told(job: Work[TrainConfig], found: Found | None) -> Path:
+    """The file that tells the ranks of this node where everything is; it is all there."""
     told = {
         "config": job.config.model_dump(mode="json"),
         "weights": str(job.inputs["weights"]),
@@ -86,7 +122,7 @@ def _start(job: Work[TrainConfig], world: int, found: Found | None) -> subproces
     }
     path = job.scratch / "rank.json"
     path.write_bytes(canonical(told))
-    return start("tasks.training.rank", path, job.scratch, world)
+    return path
 
 
 def _follow(
@@ -95,6 +131,7 @@ def _follow(
     watch: Watch,
     curve: Curve,
     uploads: Uploads,
+    peers: Peers,
     lines: list[dict[str, Any]],
 ) -> None:
     """Pass on what the ranks write until they end."""
@@ -112,11 +149,28 @@ def _follow(
                 )
             uploads.check()
             if status is not None:
-                _ended(job, status, watch, uploads, leaving)
+                _ended(job, status, watch, uploads, peers, leaving)
                 return
             leaving.look()
             watch.look()
+            _look_at(job, peers, leaving)
             time.sleep(POLL_S)
+
+
+def _look_at(job: Work[TrainConfig], peers: Peers, leaving: Leaving) -> None:
+    """Raise what ended another node, or what a rank here has said, which came first.
+
+    A node that was told to leave is as if this one had been: its ranks still save.
+    """
+    try:
+        peers.look()
+    except LuthierError as error:
+        if isinstance(error, Preempted) and not isinstance(error, NodeLost):
+            leaving.ask()
+        elif said := reports(job.scratch):
+            raise said[0] from error
+        else:
+            raise
 
 
 def _show(job: Work[TrainConfig], line: dict[str, Any]) -> None:
@@ -127,13 +181,13 @@ def _show(job: Work[TrainConfig], line: dict[str, Any]) -> None:
         log.info("step %s: validation loss %.4f", line["step"], line["eval_loss"])
 
 
-def _ended(job: Work[TrainConfig], status: int, watch: Watch, uploads: Uploads, leaving: Leaving) -> None:
+def _ended(job: Work[TrainConfig], status: int, watch: Watch, uploads: Uploads, peers: Peers, leaving: Leaving) -> None:
     """Nothing where the ranks finished; else what they reported, which tells more than torchrun's exit status."""
     stopped = (job.scratch / STOPPED).exists()
     if stopped or (leaving.asked and status != 0):
         raise Preempted("training was told to end (SIGTERM)", value="it did" if stopped else "its ranks had no time")
     if status != 0:
-        raise watch.end(status)
+        raise peers.why(watch.end(status))
     uploads.finish()
 
 

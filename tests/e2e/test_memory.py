@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.launch.local import LocalJob, LocalLauncher
+from infra.launch.resources import Resources
 from infra.launch.step import Launch
 from tests.e2e.training import Bench, bench, losses
 
@@ -37,13 +38,15 @@ class Narrow(LocalLauncher):
     def __init__(self, commits: Path) -> None:
         self.commits, self.launches = commits, 0
 
-    def start(self, module: str, spec: str, environment: dict[str, str], log: Path) -> LocalJob:
-        job = super().start(module, spec, environment, log)
+    def start(
+        self, module: str, spec: str, environment: dict[str, str], log: Path, resources: Resources | None = None
+    ) -> LocalJob:
+        job = super().start(module, spec, environment, log, resources)
         self.launches += 1
         if self.launches == 1:
             threading.Thread(target=self._later).start()
         else:
-            self.again(job._process.pid)
+            self.again(job.processes[0].pid)
         return job
 
     def _later(self) -> None:

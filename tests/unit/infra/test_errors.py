@@ -33,6 +33,7 @@ def test_only_lost_is_tried_again() -> None:
         "OutOfMemory",
         "Adapted",
         "Preempted",
+        "NodeLost",
         "Unreachable",
         "Crashed",
     }

@@ -74,7 +74,7 @@ def test_a_refusal_is_one_screen_and_exit_two(
     ("name", "value", "words"),
     [
         ("LUTHIER_STORE", "ftp://somewhere", "file:///folder or s3://bucket"),
-        ("LUTHIER_LAUNCHER", "slurm", "LUTHIER_LAUNCHER"),
+        ("LUTHIER_LAUNCHER", "cloud", "LUTHIER_LAUNCHER"),
         ("LUTHIER_CACHE_BYTES", "much", "LUTHIER_CACHE_BYTES"),
     ],
 )

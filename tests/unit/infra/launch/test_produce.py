@@ -9,6 +9,7 @@ from infra import settings
 from infra.errors import BadData, Corrupt, Crashed, Lost, LuthierError, OutOfMemory
 from infra.launch import produce as launching
 from infra.launch.produce import produce
+from infra.launch.resources import Resources
 from infra.launch.step import Beat, Step
 from infra.settings import Platform
 from infra.storage.cache import verify
@@ -120,3 +121,17 @@ def test_a_worker_that_exits_without_a_word_crashed(platform: Platform) -> None:
     with pytest.raises(Crashed, match="exit status 3") as caught:
         toy.run(Toy(act="exit"))
     assert Path(caught.value.place).is_file()
+
+
+def test_of_several_nodes_the_first_commits_and_where_it_goes_without_a_word_all_start_again(
+    platform: Platform, tmp_path: Path
+) -> None:
+    step = toy.step(Toy(act="a node goes", notes=str(tmp_path), value=3))
+    made = produce(dataclasses.replace(step, resources=Resources(nodes=2)), platform)
+    assert platform.store.read(made, "made.txt") == b"3"
+    assert len(list(tmp_path.glob("launch-*"))) == 4
+    found = [path.read_text() for path in (platform.home / "store/jobs").rglob("launch.json")]
+    assert sum("toy: node 0 was lost" in told and "rank 1: exit status 1" in told for told in found) == 1
+    assert sum('"outcome":"committed"' in told for told in found) == 1
+    (done,) = (platform.home / f"store/jobs/toy/{made.key}/{made.attempt}").glob("outcome-1.json")
+    assert '"state":"done"' in done.read_text()

@@ -14,10 +14,14 @@ import pytest
 
 from infra.errors import BadTraining, Crashed, ErrorReport, OutOfMemory, Unreachable
 from infra.frozen import canonical
+from infra.launch.nodes import Place
+from infra.launch.peers import Peers
+from infra.launch.step import Spec
 from tasks.training import following
-from tasks.training.following import Watch
+from tasks.training.following import Standing, Standings, Watch
 from tasks.training.presence import LOADING, TRAINING, Telling, present
 from tasks.training.ranks import ENDED, of_memory
+from tests import jobs
 
 RANK = """
 import sys, threading, time
@@ -97,6 +101,32 @@ def test_the_rank_that_is_behind_is_named(tmp_path: Path, start: Start) -> None:
     error = found(Watch(tmp_path, 2, step_s=0.5), within=10)
     assert f"rank 1 (pid {late}) is behind the others, at step 7" in error.what
     assert error.place.endswith("reads_a_row_that_never_comes")
+
+
+def of_two(tmp_path: Path, node: int) -> Peers:
+    spec = Spec(stage="training", version=1, key="0" * 64, attempt="a", config={}, inputs={})
+    return Peers(jobs.platform(tmp_path / "home"), spec, Place(node=node, nodes=2, host="h"))
+
+
+def test_a_rank_of_another_node_is_named_with_it(tmp_path: Path, start: Start) -> None:
+    start(step=8)
+    there = Standing(rank=1, node=1, pid=77, state="sleeping", phase=TRAINING, step=7, part=0, place="row.py:3 read")
+    of_two(tmp_path, 1).tell("standing.json", Standings(ranks=[there]))
+    error = found(Watch(tmp_path, 1, step_s=0.5, peers=of_two(tmp_path, 0)), within=10)
+    assert error.what == "training stood still for 0 s: rank 1 on node 1 (pid 77) is behind the others, at step 7"
+    assert error.place == "row.py:3 read"
+    assert "rank 0 (pid" in error.value
+
+
+def test_another_node_leaves_the_verdict_to_the_first(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LINGER_S", 0.3)
+    start(step=8)
+    second = of_two(tmp_path, 1)
+    error = found(Watch(tmp_path, 1, step_s=0.5, peers=second), within=10)
+    assert "rank 0 on node 1" in error.what, "it says so only where the first has said nothing"
+    assert second.read("standing.json", Standings, 1) is not None
 
 
 def test_ranks_that_get_on_are_left_alone(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ class Steps:
 
     def __init__(self, agreement: Agreement) -> None:
         self.agreement = agreement
-        self.state = SimpleNamespace(is_world_process_zero=True, global_step=0)
+        self.state = SimpleNamespace(is_world_process_zero=True, is_local_process_zero=True, global_step=0)
         agreement.on_train_begin(None, self.state, None)
 
     def step(self, should_save: bool = False) -> tuple[bool, bool]:

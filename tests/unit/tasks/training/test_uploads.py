@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Lost
+from infra.launch.nodes import Place
+from infra.launch.peers import Peers
 from infra.launch.work import Work
 from infra.storage import trajectory
 from infra.storage.receipt import Receipt
 from tasks.training.checkpoints import Checkpoints, Origin, Shape
 from tasks.training.config import TrainConfig
+from tasks.training.parts import Share
 from tasks.training.uploads import ADAPTER, Uploads
 from tests import jobs
 
@@ -87,6 +90,19 @@ def test_whole_models_are_not_kept(tmp_path: Path) -> None:
     saved(job, 10)
     uploads.finish()
     assert uploads.committed == 1
+    assert kept(job) == {}
+
+
+def test_a_node_of_several_stores_its_part_of_every_step(job: Work[TrainConfig]) -> None:
+    job.place = Place(node=1, nodes=2, host="b")
+    share = Share(Peers(job.platform, job.spec, job.place), 1)
+    for step in (10, 20):
+        saved(job, step, ranks=1)
+    checkpoints = Checkpoints(job.platform.store, job.spec.key, job.spec.attempt, SHAPE, ORIGIN, share)
+    Uploads(job, checkpoints).finish()
+    names = set(job.platform.store.objects.list(checkpoints.prefix + "/"))
+    assert {name.rpartition("/")[2] for name in names} == {"part-1.json"}, "else the first would wait for one in vain"
+    assert len(names) == 2
     assert kept(job) == {}
 
 
