@@ -95,6 +95,8 @@ def submit(script: str, name: str, deadline_s: float = OUTAGE_S) -> str:
             time.sleep(_PAUSE_S)
             if found := named(name, max(0.0, end - time.monotonic())):
                 return found[name]
+            if time.monotonic() > end:
+                raise
 
 
 def named(prefix: str, deadline_s: float = OUTAGE_S) -> dict[str, str]:

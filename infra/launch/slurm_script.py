@@ -28,8 +28,8 @@ def script(batch: Batch, profile: Profile) -> str:
 
     The script outlives SIGTERM, so that it can pass on the one before the end of the job's time, and note how it ended.
     """
-    lines = [*_head(batch, profile), "", *_BEGIN, *_setup(profile), "", _srun(batch), *_END]
-    return "\n".join(lines).replace("FOLDER", shlex.quote(str(batch.folder))) + "\n"
+    lines = [*_head(batch, profile), "", *_begin(batch), *_setup(profile), "", _srun(batch), *_END]
+    return "\n".join(lines) + "\n"
 
 
 def _head(batch: Batch, profile: Profile) -> list[str]:
@@ -50,12 +50,14 @@ def _head(batch: Batch, profile: Profile) -> list[str]:
     return [shell, *options, *(f"#SBATCH --{flag}" for flag in flags)]
 
 
-_BEGIN = [
-    "cd FOLDER && rm -f ended || exit 1",
-    'echo "${SLURM_RESTART_COUNT:-0} $(date +%s)" > started.half && mv started.half started',
-    "export SLURM_EXPORT_ENV=ALL",
-    """trap 'scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; srun would kill them, and scancel may wait""",
-]
+def _begin(batch: Batch) -> list[str]:
+    return [
+        f"cd {shlex.quote(str(batch.folder))} && rm -f ended || exit 1",
+        'echo "${SLURM_RESTART_COUNT:-0} $(date +%s)" > started.half && mv started.half started',
+        "export SLURM_EXPORT_ENV=ALL",
+        """trap 'scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; srun would kill them, and scancel may wait""",
+    ]
+
 
 _END = [
     "srun=$!",
@@ -73,7 +75,8 @@ def _setup(profile: Profile) -> list[str]:
 def _srun(batch: Batch) -> str:
     # srun does not take this one over from sbatch (since Slurm 22.05).
     cores = f" --cpus-per-task={batch.resources.cpus_per_task}" if batch.resources.cpus_per_task else ""
-    options = "--kill-on-bad-exit=1 --input=none --open-mode=append --output=FOLDER/%n.log"
+    output = f"{shlex.quote(str(batch.folder))}/%n.log"
+    options = f"--kill-on-bad-exit=1 --input=none --open-mode=append --output={output}"
     return f"srun {options}{cores} /bin/bash -c {shlex.quote(chr(10).join(['', *_task(batch), '']))} &"
 
 

@@ -73,6 +73,13 @@ def test_a_job_whose_number_was_lost_on_the_way_is_found_by_its_name(
     assert commands.submit("#!/bin/bash", "luthier.x") == "41"
 
 
+def test_a_submission_that_never_gets_through_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(tmp_path, monkeypatch, "squeue", "echo '41|another'")
+    says(tmp_path, monkeypatch, "sbatch", "cat > /dev/null; echo 'Resource temporarily unavailable' >&2; exit 1")
+    with pytest.raises(Unreachable, match="does not answer"):
+        commands.submit("#!/bin/bash", "luthier.x", deadline_s=0.05)
+
+
 def test_a_job_that_slurmctld_has_forgotten_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     says(tmp_path, monkeypatch, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert commands.state("5") == (commands.GONE, "")
