@@ -28,15 +28,26 @@ def left(platform: Platform) -> list[str]:
 
 def test_what_was_made_is_committed_and_not_made_twice(platform: Platform, tmp_path: Path) -> None:
     config = Toy(value=7, notes=str(tmp_path))
-    beats: list[Beat] = []
-    first = toy.run(config, beats.append)
-    again = toy.run(config, beats.append)
+    first = toy.run(config)
+    again = toy.run(config)
     assert again == first
     assert first.summary["launches"] == 1
     assert len(list(tmp_path.glob("launch-*"))) == 1
     assert platform.store.read(first, "made.txt") == b"7"
     assert verify(platform.store, first) == []
     assert left(platform) == []
+
+
+def test_what_a_worker_says_reaches_the_stage(platform: Platform, tmp_path: Path) -> None:
+    beats: list[Beat] = []
+
+    def heard(beat: Beat) -> None:
+        beats.append(beat)
+        if beat.phase == "working":
+            (tmp_path / "go").touch()  # it waits for this
+
+    toy.run(Toy(act="until", notes=str(tmp_path)), heard)
+    assert ("working", 1, 2, {"loss": 0.5}) in [(beat.phase, beat.step, beat.steps, beat.figures) for beat in beats]
 
 
 def test_inputs_arrive_as_folders_and_change_the_key(platform: Platform) -> None:
