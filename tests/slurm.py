@@ -95,13 +95,18 @@ class Slurm:
         """slurmctld, with the state that an earlier one left."""
         self.start("slurmctld", "slurmctld", "-D")
 
+    def without_controller(self) -> None:
+        """End slurmctld, which saves its state; one that is killed forgets jobs of the last seconds."""
+        self.daemons["slurmctld"].terminate()
+        self.daemons.pop("slurmctld").wait(30)
+
     def node(self, name: str) -> None:
         """The slurmd of a node."""
         self.start(name, "slurmd", "-D", "-N", name)
 
     def kill(self, name: str) -> None:
-        """A daemon, with SIGKILL, and of a node its steps too: as if the machine had lost its power."""
-        steps = [] if name == "slurmctld" else self._steps(name)
+        """The slurmd of a node, with SIGKILL, and its steps too: as if the machine had lost its power."""
+        steps = self._steps(name)
         self.daemons[name].kill()
         self.daemons.pop(name).wait()
         for step in steps:

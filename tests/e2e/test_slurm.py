@@ -154,7 +154,7 @@ def test_before_the_end_of_its_time_a_job_leaves_and_the_next_goes_on(cluster: S
 def test_slurmctld_may_go_away_while_a_job_runs(cluster: Slurm, here: Path) -> None:
     done, _ = in_background(Toy(act="until", notes=str(here / "notes")))
     started(here)
-    cluster.kill("slurmctld")
+    cluster.without_controller()
     try:
         (here / "notes/go").touch()
         until(lambda: not toys(cluster))
