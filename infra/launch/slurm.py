@@ -20,7 +20,7 @@ from infra.launch.slurm_script import Batch, environment_file, script
 log = logging.getLogger(__name__)
 
 PLAIN = re.compile(r"[A-Za-z0-9/._+-]+")
-LOOK_S, LOOK_ENDED_S = 5.0, 0.5  # squeue is asked that often; the second once the script says that it is over
+LOOK_S, LOOK_ENDED_S = 5.0, 0.5  # squeue is asked that often; the second once script or squeue say that it is over
 GONE_S = 90.0  # for a job that was called off to be gone: KillWait is 30 s by default
 BELIEVED_S = 120.0  # without slurmctld, the script's own word counts after so long
 OUTAGE_S = 3600.0  # how long a job still counts as waiting while slurmctld is away
@@ -59,7 +59,7 @@ class SlurmJob:
         self._follower.renew()
         self._copy_logs()
         ended = self._folder / "ended"
-        if time.monotonic() - self._asked < (LOOK_ENDED_S if ended.exists() else LOOK_S):
+        if time.monotonic() - self._asked < (LOOK_ENDED_S if ended.exists() or self._known in ENDED else LOOK_S):
             return None
         self._asked = time.monotonic()
         try:
@@ -67,8 +67,9 @@ class SlurmJob:
         except LuthierError as error:
             return self._without_slurmctld(error)
         self._answered = time.monotonic()
-        if self._known in ENDED and (self._known not in TO_LEAVE or before == self._known):  # it may be requeued yet
-            self._end()
+        if self._known in ENDED:
+            if before == self._known:  # said twice: for a moment it is also so of a job that is requeued
+                self._end()
         elif self._known in WAITING:
             self._require_hope()
         else:

@@ -13,7 +13,6 @@ import pytest
 from infra import settings
 from infra.errors import BadRecipe, Refused, Unreachable
 from infra.launch import cluster as launch_cluster
-from infra.launch.step import Beat
 from infra.storage.receipt import Receipt
 from tasks.data import remote, stage
 from tasks.data.config import DataConfig
@@ -59,10 +58,10 @@ def config(tmp_path: Path) -> DataConfig:
     )
 
 
-def prepared(config: DataConfig, tmp_path: Path, on_beat: Callable[[Beat], None] | None = None) -> Receipt:
+def prepared(config: DataConfig, tmp_path: Path) -> Receipt:
     platform = settings.load().platform()
     tokenizer = keep(platform, "tokenizer", tiny.tokenizer(tmp_path / "tokenizer"), key="0" * 64)
-    return stage.run(config, tokenizer, platform, on_beat=on_beat)
+    return stage.run(config, tokenizer, platform)
 
 
 def asked(config: DataConfig, tmp_path: Path, address: str, silence_s: float = 60) -> list[Receipt]:
@@ -109,16 +108,14 @@ def test_a_killed_worker_costs_its_shard_and_the_data_set_is_the_same(
 ) -> None:
     expected = alone(config, tmp_path, monkeypatch)
     monkeypatch.setenv("LUTHIER_SHARDS", there.address)
-    beats: list[Beat] = []
     with ThreadPoolExecutor(1) as other:
-        running = other.submit(prepared, config, tmp_path, beats.append)
+        running = other.submit(prepared, config, tmp_path)
         until(lambda: held_at_work(there) or running.done())
         there.kill(0)
         assert busy(there.homes[0]), "the worker was killed in the middle of a shard"
         made = running.result(120)
     assert made.content_sha256 == expected.content_sha256
     assert not list((tmp_path / "home" / "work").iterdir())
-    assert any(beat.phase == "tokenising" for beat in beats)
     # Nothing is to be made any more, so that nobody asks for the cluster.
     assert len(asked(config, tmp_path, f"tcp://127.0.0.1:{free_ports(1)[0]}")) == SOURCES
 

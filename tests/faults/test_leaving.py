@@ -43,7 +43,7 @@ def test_a_worker_told_to_leave_does_not_wait_for_a_store_that_is_away(
             until(lambda: any(listing.unfinished(store.objects)), 60)
             line.swallow()
             start = time.monotonic()
-            os.kill(job._process.pid, signal.SIGTERM)
+            os.kill(job.processes[0].pid, signal.SIGTERM)
             until(lambda: job.poll() is not None, GRACE_S)
         finally:
             job.stop()
