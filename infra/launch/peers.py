@@ -16,6 +16,7 @@ LOOK_S = 2.0
 POLL_S = 0.3
 GONE_S = 20.0  # four beats
 LINGER_S = 30.0  # for this node's ranks to say more than that another's have died
+PATIENCE_S = 6 * 3600.0  # for a node that lives to do its part: longer than any fetch or upload
 SAY_S = 60.0  # for a node whose ranks failed to say so; one that lives on meanwhile has nothing to tell
 
 
@@ -38,11 +39,22 @@ class Peers:
         self._platform.store.objects.put(self._at(name, self.place.node), canonical(value.model_dump(mode="json")))
 
     def hear(self, name: str, kind: type[F], node: int = 0) -> F:
-        """Wait for a node's record, for as long as the nodes that this one looks at are well."""
+        """Wait for a node's record, for as long as the nodes that this one looks at are well, up to PATIENCE_S."""
+        end = time.monotonic() + PATIENCE_S
         while (told := self.read(name, kind, node)) is None:
             self.look()
+            if time.monotonic() > end:
+                raise self.stuck(node, name)
             time.sleep(POLL_S)
         return told
+
+    def stuck(self, node: int, name: str) -> Unreachable:
+        """What is wrong with a node that lives and does not go on."""
+        return Unreachable(
+            f"{self._name(node)} lives, but left no {name} in {PATIENCE_S / 3600:.0f} h",
+            place=self._at(name, node),
+            remedy="see its own log for what it waits for",
+        )
 
     def read(self, name: str, kind: type[F], node: int) -> F | None:
         """A node's record, if it is there by now."""

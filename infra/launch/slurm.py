@@ -25,19 +25,7 @@ GONE_S = 90.0  # for a job that was called off to be gone: KillWait is 30 s by d
 BELIEVED_S = 120.0  # without slurmctld, the script's own word counts after so long
 OUTAGE_S = 3600.0  # how long a job still counts as waiting while slurmctld is away
 OLD_S = 86400.0  # folders of jobs that nobody came back for
-WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-TO_LEAVE = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}  # the place went away, and training goes on elsewhere
-ENDED = {"COMPLETED", "FAILED", "CANCELLED", "OUT_OF_MEMORY", "DEADLINE", "REVOKED", commands.GONE} | TO_LEAVE
-NEVER = {
-    "PartitionTimeLimit",
-    "PartitionNodeLimit",
-    "PartitionConfig",
-    "BadConstraints",
-    "InvalidAccount",
-    "InvalidQOS",
-}
-NODE_LOST = re.compile("^srun: error: .*(missing step on node|node failure)", re.IGNORECASE | re.MULTILINE)
-STATUS = dict.fromkeys(TO_LEAVE, 143) | {"OUT_OF_MEMORY": -9}
+STATUS = dict.fromkeys(commands.TO_LEAVE, 143) | {"OUT_OF_MEMORY": -9}
 
 
 class SlurmJob:
@@ -59,7 +47,9 @@ class SlurmJob:
         self._follower.renew()
         self._copy_logs()
         ended = self._folder / "ended"
-        if time.monotonic() - self._asked < (LOOK_ENDED_S if ended.exists() or self._known in ENDED else LOOK_S):
+        if time.monotonic() - self._asked < (
+            LOOK_ENDED_S if ended.exists() or self._known in commands.ENDED else LOOK_S
+        ):
             return None
         self._asked = time.monotonic()
         try:
@@ -67,10 +57,10 @@ class SlurmJob:
         except LuthierError as error:
             return self._without_slurmctld(error)
         self._answered = time.monotonic()
-        if self._known in ENDED:
+        if self._known in commands.ENDED:
             if before == self._known:  # said twice: for a moment it is also so of a job that is requeued
                 self._end()
-        elif self._known in WAITING:
+        elif self._known in commands.WAITING:
             self._require_hope()
         else:
             self._idle = time.monotonic()
@@ -84,7 +74,9 @@ class SlurmJob:
             notes["queued"] = f"{max(0.0, began - self._submitted()):.0f} s"
         if restarts:
             notes["requeued"] = str(restarts)
-        waits = self._status is None and self._known in WAITING and time.monotonic() - self._answered < OUTAGE_S
+        waits = (
+            self._status is None and self._known in commands.WAITING and time.monotonic() - self._answered < OUTAGE_S
+        )
         minutes = (time.monotonic() - self._idle) / 60
         minutes -= minutes % (10 if minutes >= 10 else 1)  # a line a minute would fill the log of a week
         waiting = f"job {self.number} in the queue for {minutes:.0f} min, reason {self._reason or 'None'}"
@@ -121,7 +113,7 @@ class SlurmJob:
 
     def _gone(self) -> bool:
         try:
-            return commands.state(self.number)[0] in ENDED
+            return commands.state(self.number)[0] in commands.ENDED
         except Unreachable:
             return False
 
@@ -136,7 +128,7 @@ class SlurmJob:
             )
         told = self._ended()
         self._status = STATUS.get(self._known, 1 if told is None else told)
-        if self._status and NODE_LOST.search(_text(self._folder / "batch.log")):
+        if self._status and commands.NODE_LOST.search(_text(self._folder / "batch.log")):
             self._status = 143  # srun has killed the others before they could say so
 
     def _without_slurmctld(self, error: LuthierError) -> int | None:
@@ -149,7 +141,7 @@ class SlurmJob:
 
     def _require_hope(self) -> None:
         waited = time.monotonic() - self._idle
-        if self._reason in NEVER:
+        if self._reason in commands.NEVER:
             raise BadRecipe(
                 f"job {self.number} would wait for ever",
                 place="resources",
@@ -187,7 +179,8 @@ class SlurmJob:
                 with source.open("rb") as new:
                     new.seek(at or 0)
                     text = new.read()
-            except OSError:
+            except OSError as error:
+                _unless_missing(error)
                 continue
             with target.open("ab") as file:
                 file.write(text)
@@ -294,5 +287,11 @@ def _name(stage: str, key: str, attempt: str) -> str:
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:
+    except OSError as error:  # a file server that is away must not end a job that goes on
+        _unless_missing(error)
         return ""
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        log.warning("the shared folder cannot be read: %s", error)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -37,6 +38,18 @@ _WRONG = {  # what sbatch says: the field that is wrong, and what shows which va
 }
 _LIMITS = "violates accounting/qos policy"
 GONE = "GONE"
+WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+TO_LEAVE = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}  # the place went away, and training goes on elsewhere
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "OUT_OF_MEMORY", "DEADLINE", "REVOKED", GONE} | TO_LEAVE
+NEVER = {
+    "PartitionTimeLimit",
+    "PartitionNodeLimit",
+    "PartitionConfig",
+    "BadConstraints",
+    "InvalidAccount",
+    "InvalidQOS",
+}
+NODE_LOST = re.compile("^srun: error: .*(missing step on node|node failure)", re.IGNORECASE | re.MULTILINE)
 
 
 def ask(command: Sequence[str], given: str = "") -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.errors import Crashed, LuthierError
 from infra.frozen import Frozen, canonical
 from infra.launch.nodes import of
-from infra.launch.peers import Peers
+from infra.launch.peers import PATIENCE_S, Peers
 from infra.storage import layout
 from infra.storage.receipt import FileEntry
 from infra.storage.store import Store
@@ -52,8 +52,8 @@ class Share:
         return files
 
     def gather(self, store: Store, at: str) -> list[FileEntry]:
-        """The files of all other nodes, once they are stored; raises what keeps a node from it for good."""
-        found: dict[int, Part] = {}
+        """The files of all other nodes, once they are stored; raises what keeps a node from it for good, or for PATIENCE_S."""
+        found, end = dict[int, Part](), time.monotonic() + PATIENCE_S
         while True:
             over = self._over()  # asked first: what a node stores it stores before it ends
             for node in set(range(1, self.place.nodes)) - found.keys():
@@ -64,6 +64,8 @@ class Share:
                 return [file for node in sorted(found) for file in found[node].files]
             if over is not None:
                 raise over
+            if time.monotonic() > end:
+                raise self._peers.stuck(min(set(range(1, self.place.nodes)) - found.keys()), PART)
             time.sleep(POLL_S)
 
     def hurry(self) -> None:

@@ -99,6 +99,15 @@ def test_a_node_that_never_came_is_named_by_whoever_waits_for_it(platform: Platf
     assert error.what == "node 2 of 3 never came"
 
 
+def test_a_node_that_lives_and_says_nothing_is_not_waited_for_for_ever(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "PATIENCE_S", 0.1)
+    beat(platform, 0)
+    with pytest.raises(Unreachable, match=r"node 0 lives, but left no plan\.json"):
+        node(platform, 1).hear("plan.json", Place)
+
+
 def test_what_ended_another_node_ends_this_one_too(platform: Platform) -> None:
     first, second = node(platform, 0), node(platform, 1)
     ended(platform, 0, OutOfMemory("too much", place="train.per_device_train_batch_size"))

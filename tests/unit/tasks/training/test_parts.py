@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import Crashed, Lost, NodeLost
+from infra.errors import Crashed, Lost, NodeLost, Unreachable
 from infra.frozen import canonical
 from infra.launch import peers as launch_peers
 from infra.launch.nodes import Place, of
@@ -119,3 +119,12 @@ def test_a_node_that_ended_well_without_its_part_is_not_waited_for(platform: Pla
     tell(platform, "outcome.json", Outcome(state="done"))
     with pytest.raises(Crashed, match="node 1 ended without its part"):
         node(platform, 0).save(written(tmp_path, 0), 10)
+
+
+def test_a_part_that_never_comes_is_not_waited_for_for_ever(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.training.parts.PATIENCE_S", 0.1)
+    tell(platform, "heartbeat.json", Beat(at=1.0))
+    with pytest.raises(Unreachable, match=r"node 1 lives, but left no part\.json"):
+        Share(Peers(platform, SPEC, Place(node=0, nodes=2, host="h")), 1).gather(platform.store, PREFIX)
