@@ -115,16 +115,16 @@ def run(orders: Iterable[Order], platform: Platform, workers: int, heard: Callab
                     yield waiting.next().result()
             while waiting.futures:
                 yield waiting.next().result()
-        except Unreachable:
-            for process in multiprocessing.active_children():
-                process.kill()  # it would be waited for
-            raise
-        except BrokenProcessPool as error:
-            raise Crashed(
-                "a process that prepared rows died", remedy="most often for memory: lower data.num_proc"
-            ) from error
-        finally:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, Unreachable):
+                for process in multiprocessing.active_children():
+                    process.kill()  # it would be waited for
+            if isinstance(error, BrokenProcessPool):
+                raise Crashed(
+                    "a process that prepared rows died", remedy="most often for memory: lower data.num_proc"
+                ) from error
+            raise
 
 
 class Waiting:
@@ -173,10 +173,10 @@ def _alone(orders: Iterable[Order], platform: Platform, heard: Callable[[int], o
             yield make(order, platform, rows)
     finally:
         _kept.clear()
-        _give_back()
+        give_back()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Memory that is free goes back to the system. Glibc keeps it for more of the same, and what follows is of another kind:
     a few large columns, which it is told to hand back at once."""
     gc.collect()

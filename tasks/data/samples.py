@@ -100,9 +100,20 @@ def _lowest(found: Index, held: Flags) -> list[int]:
     whole = held & ((found.longest() <= found.config.max_length) | (found.rows["kind"] == TEXT))
     if found.judged is not None and (liked := whole & (found.judged["verdict"] != UNDESIRABLE)).any():
         whole = liked
-    at = np.flatnonzero(whole)
-    _, first = np.unique(found.alike[at], return_index=True)
-    return [int(row) for row in at[first[:PROMPTS]]]
+    return lowest(found.alike, np.flatnonzero(whole), PROMPTS)
+
+
+def lowest(hashes: NDArray[np.uint64], at: NDArray[np.int64], count: int) -> list[int]:
+    """Of the rows `at` those with the `count` lowest different hashes, the first of each, without sorting all of them."""
+    mine, looked = hashes[at], count
+    while looked < len(at):
+        few = np.flatnonzero(mine <= np.partition(mine, looked - 1)[looked - 1])
+        found, first = np.unique(mine[few], return_index=True)
+        if len(found) >= count:
+            return [int(row) for row in at[few[first[:count]]]]
+        looked *= 8  # so many are equal
+    _, first = np.unique(mine, return_index=True)
+    return [int(row) for row in at[first[:count]]]
 
 
 def _divided(
@@ -131,11 +142,9 @@ def _chosen(found: Index, trained: Flags, looked: Looked) -> list[int]:
     queues: list[list[int]] = []
     for source in np.unique(found.source[trained]):
         mine: Flags = trained & (found.source == source)
-        shards = np.unique(found.shard[mine])
+        shards = np.flatnonzero(np.bincount(found.shard[mine]))
         few = shards[np.argsort(mixed(shards.astype(np.uint64), 0))[:SHARDS]]
-        at = np.flatnonzero(mine & (there | np.isin(found.shard, few)))
-        _, first = np.unique(order[at], return_index=True)
-        queues.append(at[first[:SHOWN_ROWS]].tolist())
+        queues.append(lowest(order, np.flatnonzero(mine & (there | np.isin(found.shard, few))), SHOWN_ROWS))
     turns = [row for turn in range(SHOWN_ROWS) for queue in queues for row in queue[turn : turn + 1]]
     return sorted(turns[:SHOWN_ROWS])
 

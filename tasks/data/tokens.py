@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.errors import BadModel, BadTemplate
+from tasks.data.beginnings import Beginnings
 from tasks.data.spans import Span
 from tasks.data.templates import Rendered
 
@@ -130,6 +131,7 @@ class Encoder:
     def __init__(self, tokenizer: Any, by_length: bool = True) -> None:
         self._backend = tokenizer.backend_tokenizer
         self._bytes = _byte_lengths(self._backend) if by_length else None
+        self._beginnings = Beginnings(self._backend) if self._bytes is not None else None
 
     def encode(self, rows: Sequence[Rendered]) -> list[Tokens]:
         """The tokens of each row; BadTemplate where an end-of-turn text is not one token."""
@@ -138,12 +140,12 @@ class Encoder:
     def together(self, rows: Sequence[Rendered]) -> Batch:
         """The tokens of all rows, one row behind the other; BadTemplate where an end-of-turn text is not one token."""
         texts = [row.text for row in rows]
-        if self._bytes is None:
+        if self._bytes is None or self._beginnings is None:
             encodings = self._backend.encode_batch(texts, add_special_tokens=False)
             return Batch.of([_by_offsets(encoding, row) for encoding, row in zip(encodings, rows, strict=True)])
-        found = [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        ids = np.fromiter(chain.from_iterable(found), np.uint32, counts.sum())
+        found = self._beginnings.ids(texts)
+        counts = np.fromiter((len(begin) + len(rest) for begin, rest in found), np.int64, len(found))
+        ids = np.fromiter(chain.from_iterable(chain.from_iterable(found)), np.uint32, counts.sum())
         return self._by_lengths(self._bytes, ids, counts, rows)
 
     @property

@@ -56,6 +56,7 @@ def work(job: Work[DataConfig]) -> Summary:
     template = Template(tokenizer, override)
     job.beat("packing")
     found = Index(config, made)
+    pool.give_back()  # the parts that its columns were put together from
     require_usable(found)
     found.choose(np.load(job.inputs["overlap"] / "rows.npy") if "overlap" in job.spec.inputs else None)
     found.cut()
@@ -190,7 +191,7 @@ def _write(job: Work[DataConfig], found: Index, encoder: Encoder) -> Report:
     looked = samples.Looked(job.platform, list(job.parts.values()), job.scratch / "shards")
     samples.write_prompts(job.out / "prompts.jsonl", found, sides["validation"].times > 0, looked, encoder)
     report = tell(found, sides["train"], sides["validation"], samples.sampled(found, looked, encoder))
-    save(job.out, report, found.rows["length"].astype(np.int64))
+    save(job.out, report, found.rows["length"])
     shown = samples.shown(found, sides["train"].times, looked, encoder)
     (job.out / "report.html").write_text(page(report, shown, encoder.special), encoding="utf-8")
     return report
