@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart up down test test-all check unit bench bench-data bench-recovery constraints clean
+.PHONY: help quickstart up down test test-all check unit bench bench-data bench-nodes bench-recovery constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,9 @@ bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed
 
 bench-recovery: $(INSTALLED)  ## what kills, faults, transfers and reruns cost (hours; the proofs of the same among them)
 	$(BIN)/python -m tests.benchmarks.recovery
+
+bench-nodes: $(INSTALLED)  ## what ranks hold and send on one node and two, and what launchers add to torchrun (10 minutes)
+	$(BIN)/python -m tests.benchmarks.nodes
 
 constraints: $(INSTALLED)  ## compile the exact versions anew from pyproject.toml
 	( head -1 constraints.txt; $(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-annotate --no-header -q \
