@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart up down test test-all check unit bench bench-data bench-nodes bench-recovery constraints clean
+.PHONY: help quickstart up down test test-all check unit bench bench-data bench-gate bench-nodes bench-recovery constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 
 bench-data: $(INSTALLED)  ## preparing rows: cost beside peers, memory and speed at a million rows (10 minutes on two idle cores; BENCH_ROWS=a folder with GSM8K's train.jsonl)
 	$(BIN)/python -m tests.benchmarks.data
+
+bench-gate: $(INSTALLED)  ## how often the gate errs and how much it sees, by simulation (minutes)
+	$(BIN)/python -m tests.benchmarks.gate
 
 bench-recovery: $(INSTALLED)  ## what kills, faults, transfers and reruns cost (hours; the proofs of the same among them)
 	$(BIN)/python -m tests.benchmarks.recovery

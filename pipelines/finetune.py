@@ -14,7 +14,7 @@ from tasks.data.task import find_overlap, prepare
 from tasks.evaluation.task import evaluate, list_questions
 from tasks.gate.task import judge
 from tasks.merging.task import merge
-from tasks.registry.task import register
+from tasks.registry.task import find_incumbent, register
 from tasks.training.task import train
 
 
@@ -28,6 +28,7 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     """
     outlive_the_pipe()
     plan = checked(load(recipe, overrides))
+    rivals = find_incumbent(plan.register_as, plan.gate.incumbent.version)
     tokenizer, weights = import_base(plan.base)
     looked_for = plan.data.decontamination != "off"
     overlap = find_overlap(plan.data, list_questions(plan.evaluate)) if looked_for else None
@@ -38,7 +39,9 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     shots = plan.evaluate.baseline_num_fewshot
     prompted = evaluate(plan.evaluate, weights, tokenizer, shots) if shots else None
     scores = evaluate(plan.evaluate, model, tokenizer)
-    verdict = judge(plan.gate, baseline, scores, prompted)
+    rival = rivals.beside(model)
+    incumbent = evaluate(plan.evaluate, rival.model, rival.tokenizer) if rival else None
+    verdict = judge(plan.gate.against(rival.version if rival else None), baseline, scores, prompted, incumbent)
     version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)
-    announce(baseline, prompted, scores, verdict, version)
+    announce(baseline, prompted, incumbent, scores, verdict, version)
     return version

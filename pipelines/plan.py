@@ -11,6 +11,7 @@ from tasks.base import stage as base
 from tasks.data import stage as data
 from tasks.evaluation import stage as evaluation
 from tasks.gate import stage as gate
+from tasks.gate.config import GateConfig
 from tasks.merging import stage as merging
 from tasks.registry import stage as registry
 from tasks.training import stage as training
@@ -53,7 +54,28 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
         else ()
     )
     scores = walk.see("evaluation of the model", evaluation.step, recipe.evaluate, model, tokenizer)
-    verdict = walk.see("gate", gate.step, recipe.gate, baseline, scores, *prompted)
+    rivals = registry.last_known(recipe.register_as, recipe.gate.incumbent.version, platform.store)
+    rival = rivals.beside(model) if model else rivals.champion
+    production = (
+        (
+            walk.see(
+                f"evaluation of {rival.version}, in production",
+                evaluation.step,
+                recipe.evaluate,
+                rival.model,
+                rival.tokenizer,
+            ),
+        )
+        if rival
+        else ()
+    )
+    names = [*(["fewshot"] if shots else []), *(["incumbent"] if rival else [])]
+
+    def judged(config: GateConfig, baseline: Receipt, scores: Receipt, *others: Receipt) -> Step:
+        return gate.step(config, baseline, scores, **dict(zip(names, others, strict=True)))
+
+    against = recipe.gate.against(rival.version if rival else None)
+    verdict = walk.see("gate", judged, against, baseline, scores, *prompted, *production)
     walk.see("registry", registry.step, recipe.register_as, model, verdict, scores, baseline, adapter, dataset)
     return walk.seen
 

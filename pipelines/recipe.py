@@ -19,7 +19,7 @@ from tasks.data.config import DataConfig, Source
 from tasks.data.filters import Filters
 from tasks.data.named import NAMES
 from tasks.evaluation.config import EvaluateConfig
-from tasks.gate.config import GateConfig
+from tasks.gate.config import Bar, Comparison, GateConfig, IncumbentConfig
 from tasks.merging.config import MergeConfig
 from tasks.registry.config import RegisterConfig
 from tasks.training import stage as training
@@ -239,6 +239,9 @@ def _known_names() -> set[str]:
         MergeConfig,
         EvaluateConfig,
         GateConfig,
+        Bar,
+        IncumbentConfig,
+        Comparison,
         RegisterConfig,
     ):
         names |= set(model.model_fields)

@@ -5,17 +5,27 @@ from prefect.logging import get_run_logger
 
 from infra.storage.receipt import Receipt
 
+OUTCOMES = {"promote": "promoted to candidate", "hold": "held", "undecided": "undecided, and so not promoted"}
 
-def announce(baseline: Receipt, prompted: Receipt | None, scores: Receipt, verdict: Receipt, version: Receipt) -> None:
-    """Put the before/after table on the Prefect run, and into its log."""
-    columns = {"base": baseline, "base, prompted": prompted, "tuned": scores}
+
+def announce(
+    baseline: Receipt,
+    prompted: Receipt | None,
+    incumbent: Receipt | None,
+    scores: Receipt,
+    verdict: Receipt,
+    version: Receipt,
+) -> None:
+    """Put the before/after table on the Prefect run, and into its log, with what the verdict means."""
+    columns = {"base": baseline, "base, prompted": prompted, "in production": incumbent, "tuned": scores}
     text = table({name: receipt for name, receipt in columns.items() if receipt is not None})
-    outcome = "promoted to candidate" if verdict.summary.get("promote") else "held"
+    meaning = f"{verdict.summary['meaning']}\n" if "meaning" in verdict.summary else ""
+    outcome = OUTCOMES[str(verdict.summary["outcome"])]
     line = f"{version.summary.get('name')} version {version.summary.get('version')}: {outcome}"
     misses = "".join(f"- {miss}\n" for miss in _misses(verdict))
-    page = f"# {line}\n\n{misses}\n{text}\n"
+    page = f"# {line}\n\n{meaning}\n{misses}\n{text}\n"
     create_markdown_artifact(key="before-after", description="Base and tuned, and the verdict", markdown=page)
-    get_run_logger().info("%s\n%s%s", line, misses, text)
+    get_run_logger().info("%s\n%s%s%s", line, meaning, misses, text)
 
 
 def table(columns: dict[str, Receipt]) -> str:

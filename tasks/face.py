@@ -69,9 +69,13 @@ def _cell(text: str) -> str:
 
 
 def publish(key: str, description: str, markdown: str, pictures: dict[str, bytes] | None = None) -> None:
-    """Put a page on the Prefect run, listed with its description; pictures are PNG bytes by caption, below the text."""
+    """Put a page on the Prefect run, listed with its description; pictures are PNG or SVG bytes by caption, below the text."""
     images = [
-        f"\n\n![{caption}](data:image/png;base64,{base64.b64encode(png).decode()})"
-        for caption, png in (pictures or {}).items()
+        f"\n\n![{caption}](data:image/{_kind(made)};base64,{base64.b64encode(made).decode()})"
+        for caption, made in (pictures or {}).items()
     ]
     create_markdown_artifact(key=key, description=description, markdown=markdown + "".join(images))
+
+
+def _kind(picture: bytes) -> str:
+    return "svg+xml" if picture.startswith(b"<svg") else "png"

@@ -30,6 +30,11 @@ def join(*parts: str) -> str:
     return key
 
 
+def file_name(name: str) -> str:
+    """A name of others, such as an evaluation task's, with what a key cannot hold replaced."""
+    return re.sub(r"[^A-Za-z0-9._=+-]", "_", name).lstrip(".=+-")
+
+
 def home(stage: str, key: str) -> str:
     """Everything that was ever made of one input key."""
     return join("stages", stage, key)

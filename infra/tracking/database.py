@@ -3,6 +3,8 @@
 MLflow makes its tables in some sixty migrations, and never gets over a process that was killed in the middle of them.
 """
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,6 +26,21 @@ def ensure(tracking_uri: str) -> None:
                 left.unlink()
             _make(half)
             half.replace(path)
+
+
+def lacks_alias(tracking_uri: str, name: str, alias: str) -> bool:
+    """Whether it is a file of this machine in which a model surely has no such alias: told in a moment, without MLflow."""
+    path = Path(tracking_uri.removeprefix(PREFIX))
+    if not tracking_uri.startswith(PREFIX) or "?" in tracking_uri:
+        return False
+    if not path.exists():
+        return True
+    query = "select count(*) from registered_model_aliases where name = ? and alias = ?"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as database:
+            return bool(database.execute(query, (name, alias)).fetchone()[0] == 0)
+    except sqlite3.Error:  # another MLflow's tables, or busy: then MLflow itself is asked
+        return False
 
 
 def _make(path: Path) -> None:

@@ -115,7 +115,15 @@ class Lookup:
                 return one
         if match and known and not match["number"] and not match["alias"]:
             return self._by_preference(known)
-        raise self._unknown(spec, known)
+        raise self.unknown(spec, known)
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        """The tags of a registered model; none where there is no such model."""
+        if self._client is None:
+            return {}
+        with self._answers():
+            found = self._client.search_registered_models(f"name = '{name}'")
+        return dict(found[0].tags) if found else {}
 
     def trainings(self, limit: int = _MOST) -> list[Training]:
         """The newest trainings, registered or not."""
@@ -145,7 +153,8 @@ class Lookup:
         newest = max(known, key=lambda one: one.number)
         return newest.model_copy(update={"chosen": "its newest version; no alias points to another"})
 
-    def _unknown(self, spec: str, known: list[Version]) -> Refused:
+    def unknown(self, spec: str, known: list[Version]) -> Refused:
+        """The refusal that tells what there is instead."""
         there = known or self.versions(limit=20)
         told = [f"{one.name}/{one.number}" + "".join(f" @{alias}" for alias in one.aliases) for one in there[:10]]
         more = f" and {len(there) - 10} more" if len(there) > 10 else ""

@@ -16,6 +16,7 @@ from infra.tracking.pages import room
 
 CONTENT = "luthier.content_sha256"
 REGISTRATION = "luthier.registration"  # the key of the registry's artifact, which names everything else
+INCUMBENT = "luthier.incumbent_sha256"  # content of the version that the verdict compares with; empty: with none
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST", "INVALID_STATE")
 _EXISTS, _MISSING = ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
@@ -57,6 +58,15 @@ class Versions:
             except MlflowException:
                 # MLflow looks, then inserts: of two that set a new alias at once one is refused, and now finds the row.
                 self._client.set_registered_model_alias(name, alias, str(version))
+
+    def mark(self, name: str, tags: Mapping[str, str], version: int | None = None) -> None:
+        """Set tags of a version, or of the model itself."""
+        with self._answers():
+            for key, value in tags.items():
+                if version is None:
+                    self._client.set_registered_model_tag(name, key, value)
+                else:
+                    self._client.set_model_version_tag(name, str(version), key, value)
 
     def ensure_run(self, run_id: str | None, experiment: str, content: str) -> str:
         """The run that figures belong to: the given one where the server still has it, else one found by content, or

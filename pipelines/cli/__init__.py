@@ -16,6 +16,7 @@ from pipelines.cli import (
     import_config,
     init,
     plan,
+    production,
     pull,
     push,
     rerun,
@@ -45,6 +46,9 @@ app.command("try")(try_.try_)
 app.command("chat")(chat.chat)
 app.command("pull")(pull.pull)
 app.command("push")(push.push)
+app.command("versions")(production.versions)
+app.command("promote")(production.promote)
+app.command("rollback")(production.rollback)
 app.command("verify")(verify.verify)
 app.command("gc")(gc.gc)
 app.command("rerun")(rerun.rerun)

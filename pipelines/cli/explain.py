@@ -72,11 +72,17 @@ def _end(one: "Version", record: Manifest) -> Box:
 def _aliases(one: "Version", record: Manifest) -> Iterator[tuple[str, str]]:
     by_run, when = record.summary.get("alias"), record.created.replace("T", " ")[:16]
     for alias in one.aliases:
-        yield "alias", f"@{alias}, set by {f'its run, {when}' if alias == by_run else 'hand'}"
+        yield "alias", f"@{alias}, set by {f'its run, {when}' if alias == by_run else _who(one, alias)}"
     if by_run and by_run not in one.aliases:
         yield "alias", f"@{by_run} was set, and points elsewhere now"
     if not by_run and not one.aliases:
         yield "alias", "none"
+
+
+def _who(one: "Version", alias: str) -> str:
+    """By whom an alias was set that a run does not set."""
+    by, at = one.tags.get("luthier.promoted_by"), one.tags.get("luthier.promoted_at", "")
+    return f"{by}, {at.replace('T', ' ')[:16]}" if by and alias in ("champion", "previous") else "hand"
 
 
 def _draw(drawn: str, path: Path, show: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import JsonValue
 
 from infra import settings
 from infra.errors import LuthierError
@@ -62,6 +63,14 @@ def _without_our_tracebacks(record: logging.LogRecord) -> bool:
     return True
 
 
+def _promotion(summary: dict[str, JsonValue]) -> str:
+    """How to put it into production, where its gate was passed."""
+    name = f"{summary.get('name')}/{summary.get('version')}"
+    return (
+        f"  luthier promote {name}                  into production: docs/gate.md\n" if summary.get("promoted") else ""
+    )
+
+
 def closing(version: Receipt, recipe: str, platform: settings.Platform) -> str:
     """What was made, where to look at it, and what to do next."""
     summary = version.summary
@@ -78,6 +87,6 @@ Look:
   Prefect   {prefect}
 Next:
   luthier try {summary.get("name")}/{summary.get("version")} "a prompt"               base beside tuned
-  luthier plan {recipe}                      what is committed, and under which keys
+{_promotion(summary)}  luthier plan {recipe}                      what is committed, and under which keys
   luthier run {recipe} --set merge.dtype=float32   only the merge and what follows it runs again
   docs/architecture.md                       how a run is put together"""

@@ -2,12 +2,12 @@
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 from infra.errors import BadTask
 from infra.frozen import canonical, digest
+from infra.storage.layout import file_name
 from tasks.evaluation.config import EvaluateConfig
 
 Scores = dict[str, dict[str, dict[str, Any]]]
@@ -113,11 +113,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     return str(value)
-
-
-def file_name(task: str) -> str:
-    """A task's name with what a key in the store cannot hold replaced."""
-    return re.sub(r"[^A-Za-z0-9._=+-]", "_", task).lstrip(".=+-")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The gate stage: the scores of two models become a verdict. A hold is committed like any other result."""
+"""The gate stage: the scores of two or three models become a verdict. A hold is committed like any other result."""
 
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
@@ -7,10 +7,18 @@ from infra.storage.receipt import Receipt
 from tasks.gate.config import GateConfig
 
 
-def step(config: GateConfig, baseline: Receipt, scores: Receipt, fewshot: Receipt | None = None) -> Step:
-    """The step that judges `scores` against `baseline`; `fewshot` (the base model with examples) is only shown."""
-    shown = {} if fewshot is None else {"fewshot": fewshot}
-    return Step("gate", 1, config, {"baseline": baseline, "scores": scores, **shown})
+def step(
+    config: GateConfig,
+    baseline: Receipt,
+    scores: Receipt,
+    fewshot: Receipt | None = None,
+    incumbent: Receipt | None = None,
+) -> Step:
+    """The step that judges `scores` against `baseline` and, document by document, against `incumbent`, the scores of
+    `gate.incumbent.version`; `fewshot` (the base model with examples) is only shown."""
+    others = {"fewshot": fewshot, "incumbent": incumbent}
+    given = {name: receipt for name, receipt in others.items() if receipt is not None}
+    return Step("gate", 2, config, {"baseline": baseline, "scores": scores, **given})
 
 
 def run(
@@ -19,7 +27,8 @@ def run(
     scores: Receipt,
     platform: Platform,
     fewshot: Receipt | None = None,
+    incumbent: Receipt | None = None,
     on_beat: OnBeat | None = None,
 ) -> Receipt:
-    """The committed verdict; `summary["promote"]` says which way it went."""
-    return produce(step(config, baseline, scores, fewshot), platform, on_beat)
+    """The committed verdict; `summary["outcome"]` says which way it went."""
+    return produce(step(config, baseline, scores, fewshot, incumbent), platform, on_beat)

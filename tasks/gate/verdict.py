@@ -1,9 +1,13 @@
-"""Whether a candidate may be promoted: a pure function of the bars and two tables of scores."""
+"""Whether a candidate may be promoted: a pure function of the bars, two tables of scores, and what a comparison showed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
 
 from infra.errors import BadTask
 from infra.frozen import Frozen
+from tasks.gate.comparing import Compared
 from tasks.gate.config import Bar, GateConfig
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -28,23 +32,37 @@ class Check(Frozen):
 
 
 class Verdict(Frozen):
-    """Promote or hold. A hold is a result, not an error."""
+    """Promote, hold, or neither shown. A hold is a result, not an error."""
 
     promote: bool
+    outcome: Literal["promote", "hold", "undecided"]
+    against: str = ""
     checks: list[Check]
+    compared: list[Compared] = Field(default_factory=list)
 
     def failed(self) -> list[str]:
-        """The checks that were not passed, one line each."""
-        return [check.line() for check in self.checks if not check.passed]
+        """What was not passed, one line each."""
+        missed = [check.line() for check in self.checks if not check.passed]
+        return missed + [row.line() for row in self.compared if row.outcome != "passed"]
 
 
-def judge(config: GateConfig, baseline: Scores, candidate: Scores) -> Verdict:
-    """Every bar against task → metric → score of both models; BadTask for a metric that was not measured.
+def judge(config: GateConfig, baseline: Scores, candidate: Scores, compared: Sequence[Compared] = ()) -> Verdict:
+    """Every bar against task → metric → score of both models, and every comparison with the version in production; BadTask
+    for a metric that was not measured.
 
-    A better score of the candidate never turns a promotion into a hold.
+    A better candidate never turns a promotion into anything else.
     """
     checks = [_check(bar, _score(bar, baseline, "baseline"), _score(bar, candidate, "model")) for bar in config.bars]
-    return Verdict(promote=all(check.passed for check in checks), checks=checks)
+    outcomes = {row.outcome for row in compared}
+    held = "failed" in outcomes or not all(check.passed for check in checks)
+    promote = not held and "undecided" not in outcomes
+    return Verdict(
+        promote=promote,
+        outcome="promote" if promote else "hold" if held else "undecided",
+        against=(config.incumbent.version or "") if compared else "",
+        checks=checks,
+        compared=list(compared),
+    )
 
 
 def _check(bar: Bar, baseline: float, candidate: float) -> Check:

@@ -5,22 +5,36 @@ from pathlib import Path
 from typing import Any
 
 from infra.launch.work import Summary, Work, main
+from tasks.gate.comparing import Compared, compare
 from tasks.gate.config import GateConfig
-from tasks.gate.report import page
+from tasks.gate.picture import PICTURE, drawn
+from tasks.gate.report import meaning, page
+from tasks.gate.samples import paired
 from tasks.gate.verdict import Scores, judge
+
+ROLES = {"baseline": "base", "fewshot": "base", "incumbent": "in production", "scores": "tuned"}
 
 
 def work(job: Work[GateConfig]) -> Summary:
-    """Fill verdict.json and verdict.md."""
+    """Fill verdict.json, verdict.md and, where there is a version in production, a picture of the differences."""
     scores = {name: _scores(folder) for name, folder in job.inputs.items()}
-    verdict = judge(job.config, scores["baseline"], scores["scores"])
-    columns = {
-        _heading(name, job.inputs[name]): scores[name] for name in ("baseline", "fewshot", "scores") if name in scores
-    }
+    verdict = judge(job.config, scores["baseline"], scores["scores"], _compared(job))
+    columns = {_heading(name, job.inputs[name]): scores[name] for name in ROLES if name in scores}
     text = json.dumps(verdict.model_dump(mode="json"), indent=2) + "\n"
     (job.out / "verdict.json").write_text(text, encoding="utf-8")
     (job.out / "verdict.md").write_text(page(verdict, columns), encoding="utf-8")
-    return {"promote": verdict.promote, "failed": list(verdict.failed())}
+    if verdict.compared:
+        (job.out / PICTURE).write_text(drawn(verdict), encoding="utf-8")
+    told: Summary = {"promote": verdict.promote, "outcome": verdict.outcome, "failed": list(verdict.failed())}
+    return told | {"against": verdict.against, "meaning": meaning(verdict)} if verdict.compared else told
+
+
+def _compared(job: Work[GateConfig]) -> list[Compared]:
+    if "incumbent" not in job.inputs:
+        return []
+    ours, theirs = job.inputs["scores"], job.inputs["incumbent"]
+    asked = {one: paired(one, ours, theirs) for one in job.config.comparisons()}
+    return compare(asked, job.config.incumbent)
 
 
 def _scores(folder: Path) -> Scores:
@@ -33,7 +47,7 @@ def _scores(folder: Path) -> Scores:
 
 def _heading(name: str, folder: Path) -> str:
     shots = _json(folder / "spec.json")["num_fewshot"]
-    return f"{'tuned' if name == 'scores' else 'base'} {shots}-shot"
+    return f"{ROLES[name]} {shots}-shot"
 
 
 def _json(path: Path) -> dict[str, Any]:

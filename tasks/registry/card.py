@@ -1,7 +1,7 @@
 """The model card: what a person wants to know before using the model, from the records of the run."""
 
 import yaml
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from infra.frozen import Frozen
 
@@ -12,7 +12,7 @@ Scores = dict[str, dict[str, float]]
 
 class Card(Frozen):
     """Everything that the card says. `uri` is where the model lies, `report` where the page about its data lies, `weights` and the like are summaries of stages;
-    `base_model` is the base's id on the hub, where it has one."""
+    `base_model` is the base's id on the hub, where it has one; `compared` are the gate's comparisons with the version `against`."""
 
     name: str
     alias: str
@@ -23,6 +23,10 @@ class Card(Frozen):
     report: str = ""
     promote: bool
     failed: list[str]
+    outcome: str = ""
+    against: str = ""
+    meaning: str = ""
+    compared: list[Figures] = Field(default_factory=list)
     weights: Figures
     data: Figures
     training: Figures
@@ -106,10 +110,23 @@ def _head(card: Card) -> str:
 
 
 def _verdict(card: Card) -> str:
+    beside = f"\n\n{card.meaning}\n\n{_compared(card)}" if card.compared else ""
     if card.promote:
-        return f"Verdict: **promote**. Every bar of the gate was passed; alias `{card.alias}`."
+        return f"Verdict: **promote**. Every bar of the gate was passed; alias `{card.alias}`.{beside}"
     misses = "".join(f"\n- {line}" for line in card.failed)
-    return f"Verdict: **hold**. Registered for inspection; alias `{card.alias}` was not moved.{misses}"
+    word = card.outcome or "hold"
+    return f"Verdict: **{word}**. Registered for inspection; alias `{card.alias}` was not moved.{misses}{beside}"
+
+
+def _compared(card: Card) -> str:
+    """The comparison with what was in production then, document by document."""
+    rows = [
+        f"| {row['task']} | {row['metric']} | {row['n']} | {_score(row['incumbent'])} | {_score(row['candidate'])} "
+        f"| {_score(row['low'])} … {_score(row['high'])} | {row['asked']} | {_score(row['p'])} | {row['outcome']} |"
+        for row in card.compared
+    ]
+    head = f"| task | metric | documents | {card.against} | this one | difference, likely | asked | p | |"
+    return "\n".join([head, "|---|---|---:|---:|---:|---|---|---:|---|", *rows])
 
 
 def _scores(card: Card) -> str:

@@ -27,4 +27,13 @@ class RegisterConfig(Frozen):
             raise ValueError(
                 f"register.alias: MLflow keeps `{value}` for itself; choose another word, such as candidate"
             )
+        if value in ("champion", "previous"):
+            raise ValueError(f"register.alias: `{value}` is moved by `luthier promote` and `rollback` alone")
         return value
+
+
+class ProductionConfig(Frozen):
+    """Which version a new one is compared with: what the alias champion means, or a version by its number."""
+
+    name: str
+    version: str | None = None

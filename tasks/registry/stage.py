@@ -1,10 +1,16 @@
-"""Register a merged model in MLflow: a version whose source is the artifact itself, nothing copied."""
+"""Register a merged model in MLflow: a version whose source is the artifact itself, nothing copied. And what is in production."""
 
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
-from tasks.registry.config import RegisterConfig
+from infra.storage.store import Store
+from infra.tracking import database
+from tasks.registry.config import ProductionConfig, RegisterConfig
+from tasks.registry.rivals import Rivals
+
+CHAMPION = "champion"
+NOBODY = "none"
 
 
 def step(
@@ -34,3 +40,31 @@ def run(  # noqa: PLR0913, PLR0917 - a registration names everything that the mo
 ) -> Receipt:
     """The registration as it is now; Unreachable where MLflow does not answer."""
     return produce(step(config, model, verdict, scores, baseline, adapter, dataset), platform, on_beat)
+
+
+def incumbent_step(config: RegisterConfig, version: str | None = None) -> Step:
+    """The step that looks up what is in production; what it last found is committed under one key a model."""
+    asked = ProductionConfig(name=config.name, version=version)
+    return Step("incumbent", 1, asked, always=True, module="tasks.registry.incumbent")
+
+
+def incumbent(config: RegisterConfig, version: str | None, platform: Platform, on_beat: OnBeat | None = None) -> Rivals:
+    """What is in production now, or the version that is named; `none` is nobody.
+
+    Refused or Corrupt where a champion is or was there and cannot be had. A worker is started only where there may be one.
+    """
+    if version == NOBODY:
+        return Rivals()
+    known = last_known(config, version, platform.store).champion
+    if version is None and known is None and database.lacks_alias(platform.tracking_uri, config.name, CHAMPION):
+        return Rivals()
+    return Rivals.model_validate(produce(incumbent_step(config, version), platform, on_beat).summary)
+
+
+def last_known(config: RegisterConfig, version: str | None, store: Store) -> Rivals:
+    """What `incumbent` found when it last looked from this store."""
+    if version == NOBODY:
+        return Rivals()
+    step = incumbent_step(config, version)
+    found = store.find(step.stage, step.key)
+    return Rivals.model_validate(found.summary) if found else Rivals()

@@ -29,6 +29,7 @@ TITLES = {
     "baseline": "Scores of the base",
     "scores": "Scores of the model",
     "fewshot": "Scores of the base, with examples",
+    "incumbent": "Scores of what was in production",
     "verdict": "Verdict",
 }
 # What people ask of each first, as its summary calls it.
@@ -38,7 +39,7 @@ FIGURES = {
     "dataset": ("train_rows", "validation_rows", "dropped", "train_tokens"),
     "adapter": ("method", "steps", "loss", "eval_loss"),
     "model": ("base", "dtype", "kl", "top1"),
-    "verdict": ("promote",),
+    "verdict": ("outcome", "against"),
 }
 LIBRARIES = {
     "adapter": ("torch", "transformers", "peft", "deepspeed"),
@@ -68,7 +69,8 @@ class Story:
             for box in _origins(self.store, node):
                 self.boxes[box.id] = box
                 self.edges.append((box.id, name))
-        for below in node.inputs:
+        # How another version was made is told by its own story.
+        for below in () if node.role == "incumbent" else node.inputs:
             self.edges.append((self.take(below), self._known[content]))
         return self._known[content]
 

@@ -7,6 +7,13 @@ from infra.storage.receipt import Receipt
 from tasks.face import RETRIES, publish, shown, worth_retrying
 from tasks.registry import stage
 from tasks.registry.config import RegisterConfig
+from tasks.registry.rivals import Rivals
+
+
+@task(name="incumbent", retry_condition_fn=worth_retrying, **RETRIES)
+def find_incumbent(config: RegisterConfig, version: str | None = None) -> Rivals:
+    """Look up the version in production, before anything is made that would be compared with it."""
+    return stage.incumbent(config, version, settings.load().platform(), shown("incumbent"))
 
 
 @task(name="register", retry_condition_fn=worth_retrying, **RETRIES)

@@ -13,7 +13,7 @@ from infra.launch.work import Summary, Work, main
 from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest, Receipt
 from infra.tracking.pages import attach
-from infra.tracking.versions import CONTENT, REGISTRATION, Versions
+from infra.tracking.versions import CONTENT, INCUMBENT, REGISTRATION, Versions
 from tasks.registry.card import Card, Figures, Scores, render
 from tasks.registry.config import RegisterConfig
 from tasks.registry.story import PICTURE, picture, story
@@ -35,14 +35,15 @@ def work(job: Work[RegisterConfig]) -> Summary:
     trained = job.receipt("adapter").summary.get("mlflow_run_id")
     run_id = versions.ensure_run(str(trained or ""), f"luthier/{config.name}", model.content_sha256)
     versions.record(run_id, figures(card), int(time.time() * 1000))
-    number = versions.ensure(config.name, model.uri, tags(card, model, job.spec.key), run_id, text)
+    told = tags(card, model, job.spec.key) | {INCUMBENT: _incumbent(job)}
+    number = versions.ensure(config.name, model.uri, told, run_id, text)
     if card.promote:
         versions.point(config.name, config.alias, number)
     alias = config.alias if card.promote else None
-    told: dict[str, JsonValue] = {"name": config.name, "version": number, "alias": alias}
-    told["uri"] = f"models:/{config.name}/{number}"
-    (job.out / "registration.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return {**told, "promoted": card.promote, "run_id": run_id, "report": _attached(job, run_id)}
+    made: dict[str, JsonValue] = {"name": config.name, "version": number, "alias": alias}
+    made["uri"] = f"models:/{config.name}/{number}"
+    (job.out / "registration.json").write_text(json.dumps(made, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return {**made, "promoted": card.promote, "run_id": run_id, "report": _attached(job, run_id)}
 
 
 def _attached(job: Work[RegisterConfig], run_id: str) -> str:
@@ -53,6 +54,12 @@ def _attached(job: Work[RegisterConfig], run_id: str) -> str:
         file.write_bytes(job.read("dataset", file.name))
     there = bool(files) and attach(job.platform.tracking_uri, run_id, files, "data")
     return f"runs:/{run_id}/data/{REPORT[0]}" if there else ""
+
+
+def _incumbent(job: Work[RegisterConfig]) -> str:
+    """The content of the model that the verdict compares with; empty where it compares with none."""
+    scores = job.platform.store.manifest(job.receipt("verdict")).inputs.get("incumbent")
+    return job.platform.store.manifest(scores).inputs["model"].content_sha256 if scores else ""
 
 
 def describe(job: Work[RegisterConfig]) -> Card:
@@ -70,6 +77,10 @@ def describe(job: Work[RegisterConfig]) -> Card:
         report=f"{job.receipt('dataset').uri}/report.html",
         promote=verdict["promote"],
         failed=_lines(job.receipt("verdict").summary.get("failed")),
+        outcome=verdict.get("outcome", ""),
+        against=verdict.get("against", ""),
+        meaning=str(job.receipt("verdict").summary.get("meaning", "")),
+        compared=verdict.get("compared", []),
         weights=weights.summary,
         data=job.receipt("dataset").summary,
         training=job.receipt("adapter").summary,
@@ -104,7 +115,8 @@ def tags(card: Card, model: Receipt, registration: str) -> dict[str, str]:
         "luthier.base": card.base,
         "luthier.base_sha256": card.base_sha256,
         "luthier.data_report": card.report,
-        "luthier.verdict": "promote" if card.promote else "hold",
+        "luthier.incumbent": card.against,
+        "luthier.verdict": card.outcome or ("promote" if card.promote else "hold"),
         **lineage,
     }
 

@@ -18,12 +18,13 @@ from tasks.evaluation import stage as evaluation
 from tasks.gate import stage as gate
 from tasks.merging import stage as merging
 from tasks.registry import stage as registry
+from tasks.registry.rivals import Rival, Rivals
 from tasks.training import stage as training
 from tests.e2e import recipes
 
 SUMMARIES: dict[str, dict[str, Any]] = {
     "evaluation": {"scores": {"echo": {"exact_match": 0.5}}, "n": {"echo": 6}, "num_fewshot": 0},
-    "gate": {"promote": True, "failed": []},
+    "gate": {"promote": True, "outcome": "promote", "failed": []},
     "registry": {"name": "tiny-tickets", "version": "1", "promoted": True},
 }
 
@@ -97,6 +98,26 @@ def test_every_stage_gets_the_receipts_it_needs_in_the_order_of_the_flow(fakes: 
         ("gate", ["evaluation1", "evaluation3", "evaluation2"]),
         ("registry", ["merging1", "gate1", "evaluation3", "evaluation1", "training1", "data1"]),
     ]
+
+
+def test_a_version_in_production_is_asked_the_same_and_stands_beside_the_new_one(
+    fakes: Fakes, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {
+        role: Receipt(stage=role, key="k", attempt="a", uri=f"old {role}", content_sha256=role)
+        for role in ("model", "tokenizer")
+    }
+    asked: list[str | None] = []
+
+    def found(_config: object, version: str | None, *_others: object) -> Rivals:
+        asked.append(version)
+        return Rivals(champion=Rival(version="tiny-tickets/3", **held))
+
+    monkeypatch.setattr(registry, "incumbent", found)
+    finetune(recipe)
+    assert asked == [None]
+    assert ("evaluation", ["old model", "old tokenizer"]) in fakes.calls
+    assert ("gate", ["evaluation1", "evaluation3", "evaluation2", "evaluation4"]) in fakes.calls
 
 
 def test_without_a_few_shot_baseline_the_base_is_judged_once(fakes: Fakes, recipe: str) -> None:

@@ -68,3 +68,7 @@ def test_other_files_are_no_manifest(name: str) -> None:
 def test_a_manifest_cannot_name_a_file_outside_its_artifact(path: str) -> None:
     with pytest.raises(Refused):
         FileEntry(path=path, size=1, sha256="0" * 64)
+
+
+def test_a_tasks_name_becomes_a_safe_file_name() -> None:
+    assert layout.file_name("mmlu/high school:math|0") == "mmlu_high_school_math_0"

@@ -70,8 +70,3 @@ def test_samples_are_sorted_and_say_nothing_of_time_or_place(tmp_path: Path) -> 
 @pytest.mark.parametrize(("value", "form"), [(math.inf, None), ((1, "a"), [1, "a"]), ({1: {2.5}}, {"1": "{2.5}"})])
 def test_any_response_has_a_form_in_json(value: Any, form: Any) -> None:
     assert scores.plain(value) == form
-
-
-def test_a_tasks_name_becomes_a_safe_file_name() -> None:
-    assert scores.file_name("mmlu/high school:math|0") == "mmlu_high_school_math_0"
-    assert scores.file_name("../../etc") == "_.._etc"

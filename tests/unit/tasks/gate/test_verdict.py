@@ -1,15 +1,21 @@
 """The verdict is a pure function: monotone in the candidate's score, and plain about what was not measured."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from infra.errors import BadTask
-from tasks.gate.config import Bar, GateConfig
-from tasks.gate.report import page
+from tasks.gate.comparing import Compared, compare
+from tasks.gate.config import Bar, Comparison, GateConfig, IncumbentConfig
+from tasks.gate.picture import drawn
+from tasks.gate.report import meaning, page
+from tasks.gate.samples import Pairs
 from tasks.gate.verdict import Scores, judge
 
+DOCS = Path(__file__).parents[4] / "docs"
 score = st.floats(-1e3, 1e3)
 bound = st.none() | st.floats(-10, 10)
 
@@ -103,3 +109,99 @@ def test_the_page_shows_every_score_before_and_after() -> None:
     assert "| t | m | 0.1 | 0.3 | 0.95 | +0.85 |" in text
     assert "| t | other | 0.5 |  | 0.4 | -0.1 |" in text
     assert "| t | new |  |  | 1 |  |" in text
+
+
+def row(gained: int, lost: int, equal: int, **fields: float) -> Compared:
+    candidate = (1.0,) * gained + (0.0,) * lost + (1.0,) * equal
+    incumbent = (0.0,) * gained + (1.0,) * lost + (1.0,) * equal
+    (made,) = compare({Comparison(task="t", metric="m", **fields): Pairs(candidate, incumbent)}, IncumbentConfig())  # type: ignore[arg-type]
+    return made
+
+
+PASSED, FAILED, NEITHER = row(5, 5, 190, margin=0.1), row(0, 40, 60, margin=0.1), row(2, 2, 16, margin=0.1)
+PASSING = gate(Bar(task="t", metric="m", min=0.5)).against("tickets/3")
+
+
+@pytest.mark.parametrize(
+    ("compared", "value", "outcome"),
+    [
+        ([], 1.0, "promote"),
+        ([], 0.0, "hold"),
+        ([PASSED], 1.0, "promote"),
+        ([PASSED], 0.0, "hold"),
+        ([PASSED, NEITHER], 1.0, "undecided"),
+        ([NEITHER], 0.0, "hold"),
+        ([PASSED, FAILED, NEITHER], 1.0, "hold"),
+    ],
+)
+def test_a_missed_bar_or_a_shown_loss_holds_and_what_is_not_shown_is_undecided(
+    compared: list[Compared], value: float, outcome: str
+) -> None:
+    verdict = judge(PASSING, one(0.0), one(value), compared)
+    assert verdict.outcome == outcome
+    assert verdict.promote == (outcome == "promote")
+    assert verdict.against == ("tickets/3" if compared else "")
+    assert len(verdict.failed()) == (value < 0.5) + sum(item.outcome != "passed" for item in compared)
+
+
+def test_the_page_says_in_words_what_was_shown_and_what_to_do_next() -> None:
+    scores = {"base": one(0.1), "in production": one(0.9), "tuned": one(0.9)}
+    passed = page(judge(PASSING, one(0.1), one(0.9), [PASSED]), scores)
+    assert passed.startswith("# Promote: every bar was passed, and it is good enough beside tickets/3.")
+    assert "`luthier promote` makes it the version in production" in passed
+    assert "| t | m | 200 | 0.975 | 0.975 | +0 | -0.0" in passed
+    undecided = judge(PASSING, one(0.1), one(0.9), [NEITHER])
+    assert "looks good enough beside tickets/3, but 20 documents could look so by chance" in meaning(undecided)
+    assert "about 120 documents more would show it" in meaning(undecided)
+    many = NEITHER.model_copy(update={"further": 15_149})
+    assert "about 16,000 documents more" in meaning(judge(PASSING, one(0.1), one(0.9), [many]))
+    failed = judge(PASSING, one(0.1), one(0.9), [FAILED])
+    assert page(failed, scores).startswith("# Hold: the model is not good enough beside tickets/3.")
+    assert "On t it is shown to miss what is asked (> production − 0.1)" in meaning(failed)
+
+
+def test_the_picture_has_a_row_for_each_comparison_and_quotes_what_others_named() -> None:
+    named = NEITHER.model_copy(update={"task": "<script>"})
+    picture = drawn(judge(PASSING, one(0.1), one(0.9), [PASSED, named]))
+    assert picture.startswith("<svg")
+    assert picture.count("<circle") == 2
+    assert "<script>" not in picture
+
+
+def example(task: str, gained: int, lost: int, equal: int, **fields: float) -> tuple[Comparison, Pairs]:
+    candidate = (1.0,) * gained + (0.0,) * lost + (1.0,) * equal
+    incumbent = (0.0,) * gained + (1.0,) * lost + (1.0,) * equal
+    return Comparison(task=task, metric="exact_match", **fields), Pairs(candidate, incumbent)  # type: ignore[arg-type]
+
+
+def test_the_picture_in_the_docs_is_what_is_drawn() -> None:
+    asked = [
+        example("invoices", 32, 10, 258, min_gain=0.02),
+        example("letters", 10, 10, 280, margin=0.05),
+        example("general knowledge", 9, 17, 274, margin=0.02),
+        example("arithmetic", 4, 46, 250, margin=0.05),
+    ]
+    verdict = judge(PASSING, one(0.0), one(0.9), compare(dict(asked), IncumbentConfig()))
+    assert [item.outcome for item in verdict.compared] == ["passed", "passed", "undecided", "failed"]
+    assert drawn(verdict) == (DOCS / "pictures" / "verdict.svg").read_text(encoding="utf-8")
+
+
+def test_what_is_compared_is_every_bars_metric_unless_tasks_are_named() -> None:
+    bars = [
+        Bar(task="a", metric="m", min=0.5),
+        Bar(task="a", metric="m", min_gain=0.1),
+        Bar(task="b", metric="m", min=9, higher_is_better=False),
+    ]
+    (first, second) = GateConfig(bars=bars).comparisons()
+    assert (first.task, first.margin, second.task, second.higher_is_better) == ("a", 0.05, "b", False)
+    named = IncumbentConfig(
+        margin=0.01, tasks=[Comparison(task="c", metric="m"), Comparison(task="d", metric="m", min_gain=0.1)]
+    )
+    assert [
+        (item.task, item.margin, item.min_gain) for item in GateConfig(bars=bars, incumbent=named).comparisons()
+    ] == [
+        ("c", 0.01, None),
+        ("d", None, 0.1),
+    ]
+    with pytest.raises(ValidationError, match="set one"):
+        Comparison(task="c", metric="m", margin=0.1, min_gain=0.1)

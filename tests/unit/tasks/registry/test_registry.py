@@ -68,6 +68,17 @@ def test_a_held_model_says_why_and_names_no_alias_to_load() -> None:
     assert "@candidate" not in text
 
 
+def test_a_card_tells_what_the_model_was_compared_with() -> None:
+    row = {"task": "tickets", "metric": "exact_match", "n": 200, "incumbent": 0.9, "candidate": 0.92, "low": -0.01}
+    row |= {"high": 0.05, "asked": "> production − 0.05", "p": 0.0012, "outcome": "passed"}
+    told = {"outcome": "promote", "against": "tickets/3", "meaning": "It is good enough.", "compared": [row]}
+    text = render(CARD.model_copy(update=told))
+    assert "alias `candidate`.\n\nIt is good enough.\n\n| task | metric | documents | tickets/3 | this one |" in text
+    assert "| tickets | exact_match | 200 | 0.9 | 0.92 | -0.01 … 0.05 | > production − 0.05 | 0.0012 | passed |" in text
+    undecided = CARD.model_copy(update=told | {"promote": False, "outcome": "undecided"})
+    assert "Verdict: **undecided**. Registered for inspection" in render(undecided)
+
+
 def test_a_copys_card_has_front_matter_and_tells_no_place_of_ours() -> None:
     text = readme(CARD.model_copy(update={"base_model": "org/base@" + "a" * 40}), "acme/tickets")
     _, front, body = text.split("---\n", 2)
@@ -122,7 +133,14 @@ def test_a_licence_cannot_add_to_the_front_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": "a/b"}, {"name": ""}, {"name": "x", "alias": "latest"}, {"name": "x", "alias": "v1"}]
+    "wrong",
+    [
+        {"name": "a/b"},
+        {"name": ""},
+        {"name": "x", "alias": "latest"},
+        {"name": "x", "alias": "v1"},
+        {"name": "x", "alias": "champion"},
+    ],
 )
 def test_names_that_mlflow_would_choke_on_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):

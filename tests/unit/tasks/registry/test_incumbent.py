@@ -1,0 +1,125 @@
+"""The version in production is looked up with its model; one that cannot be had is told, and never passed over."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra.errors import Corrupt, Refused
+from infra.tracking import database
+from infra.tracking.lookup import Lookup
+from infra.tracking.production import MOVED, production
+from tasks.registry import incumbent, stage
+from tasks.registry.config import ProductionConfig, RegisterConfig
+from tasks.registry.rivals import Rivals
+from tests import jobs, registered
+from tests.registered import NAME, Registered
+
+pytestmark = pytest.mark.heavy
+
+CONFIG = RegisterConfig(name=NAME)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """Version 1 held, version 2 promoted to candidate."""
+    return registered.held_and_promoted(tmp_path_factory.mktemp("registered"))
+
+
+@pytest.fixture
+def made(both: Registered, tmp_path: Path) -> Registered:
+    """The same for one test alone."""
+    shutil.copytree(both.on.home, tmp_path / "home")
+    on, room = jobs.platform(tmp_path / "home"), tmp_path / "room"
+    room.mkdir()
+    moved = on.store.manifest(both.inputs["model"])
+    return Registered(on, room, both.inputs | {"model": on.store.receipt(moved)})
+
+
+def look(made: Registered, version: str | None = None) -> Rivals:
+    """As the worker does, committed as its stage does."""
+    step = stage.incumbent_step(CONFIG, version)
+    job = jobs.job(made.on, step.stage, ProductionConfig(name=NAME, version=version), {}, step.key)
+    summary = incumbent.work(job)
+    jobs.keep(made.on, step.stage, job.out, summary, key=step.key)
+    return Rivals.model_validate(summary)
+
+
+def test_the_champion_comes_with_its_model_and_the_one_before_it(made: Registered) -> None:
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    made.client.set_registered_model_alias(NAME, "previous", "1")
+    found = look(made)
+    assert found.champion is not None
+    assert found.previous is not None
+    assert (found.champion.version, found.previous.version) == (f"{NAME}/2", f"{NAME}/1")
+    assert found.champion.model == made.inputs["model"]
+    assert found.champion.tokenizer.stage == "tokenizer"
+    assert stage.last_known(CONFIG, None, made.on.store) == found
+    assert found.beside(made.inputs["scores"]) == found.champion
+    assert found.beside(made.inputs["model"]) == found.previous, "a model is not compared with itself"
+
+
+def test_a_version_may_be_named_and_none_is_nobody(made: Registered) -> None:
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    named = look(made, f"{NAME}/1")
+    assert named.champion is not None
+    assert named.champion.version == f"{NAME}/1"
+    assert stage.last_known(CONFIG, None, made.on.store) == Rivals(), "what is named is not what is in production"
+    assert stage.incumbent(CONFIG, "none", made.on) == Rivals()
+    with pytest.raises(Refused, match="no such version"):
+        look(made, f"{NAME}/9")
+
+
+def test_where_there_was_never_a_champion_no_worker_is_started(made: Registered) -> None:
+    assert look(made) == Rivals()
+    shutil.rmtree(made.on.home / "store" / "stages" / "incumbent")
+    assert stage.incumbent(CONFIG, None, made.on) == Rivals()
+    assert not (made.on.home / "store" / "jobs" / "incumbent").exists()
+    assert not database.lacks_alias(made.on.tracking_uri, NAME, "candidate")
+    assert database.lacks_alias(f"sqlite:///{made.room}/none.db", NAME, "champion")
+    (made.room / "torn.db").write_text("no database")
+    assert not database.lacks_alias(f"sqlite:///{made.room}/torn.db", NAME, "champion"), "then MLflow is asked"
+    assert not database.lacks_alias("http://mlflow:5000", NAME, "champion")
+
+
+def test_a_champion_whose_model_is_gone_is_told_with_a_way_out(made: Registered) -> None:
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    shutil.rmtree(made.on.home / "store" / "stages" / "merging" / made.inputs["model"].key)
+    with pytest.raises(Corrupt, match="the version in production cannot be compared with") as told:
+        look(made)
+    assert told.value.value == f"{NAME}/2"
+    assert "--set gate.incumbent.version=none" in told.value.remedy
+
+
+def test_a_champion_that_others_registered_is_told(made: Registered) -> None:
+    made.client.create_model_version(NAME, "file:///elsewhere")
+    made.client.set_registered_model_alias(NAME, "champion", "3")
+    with pytest.raises(Refused, match="not registered by Luthier"):
+        look(made)
+
+
+@pytest.mark.parametrize("how", ["alias", "version", "wiped"])
+def test_a_champion_that_was_there_and_is_not_any_more_is_told(made: Registered, how: str) -> None:
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    look(made)
+    if how == "alias":
+        made.client.delete_registered_model_alias(NAME, "champion")
+    elif how == "version":
+        made.client.delete_model_version(NAME, "2")
+    else:
+        made.client.delete_registered_model(NAME)
+    with pytest.raises(Refused, match="there was a version in production") as told:
+        look(made)
+    assert told.value.value == f"{NAME}/2"
+
+
+def test_an_alias_that_was_moved_by_hand_is_noticed_and_respected(made: Registered) -> None:
+    made.client.set_registered_model_tag(NAME, MOVED, "1")
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    now = production(Lookup(made.on.tracking_uri), NAME)
+    assert now.by_hand
+    found = look(made).champion
+    assert found is not None
+    assert found.version == f"{NAME}/2"
+    made.client.set_registered_model_tag(NAME, MOVED, "2")
+    assert not production(Lookup(made.on.tracking_uri), NAME).by_hand
