@@ -1,7 +1,6 @@
 """A cluster with Slurm: is it there, does it take our jobs, and does each node have and see what workers need?"""
 
 import json
-import shlex
 import shutil
 import subprocess
 import uuid
@@ -9,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.doctor.finding import Finding, bad, guarded, note, ok, warn
+from infra.doctor.judging import judged
 from infra.errors import LuthierError
+from infra.launch import elsewhere
 from infra.launch import slurm_commands as commands
 from infra.launch.profile import Profile, passed
 from infra.launch.profile import load as load_profile
 from infra.launch.resources import Resources
 from infra.launch.slurm import SlurmLauncher
-from infra.launch.slurm_script import OPTIONS, environment_file
+from infra.launch.slurm_script import OPTIONS
 from infra.settings import Settings
 from infra.storage.store import open_objects
 
@@ -68,7 +69,7 @@ def _nodes(own: Settings, profile: Profile, root: Path, asked: Resources) -> Ite
         folder.mkdir(parents=True, mode=0o700)
         (folder / "environment").touch(mode=0o600)
         told = {"LUTHIER_STORE": own.root()} | passed({}, profile)
-        (folder / "environment").write_text(environment_file(told))
+        (folder / "environment").write_text(elsewhere.exports(told))
         objects.create(key, key.encode())
         said, wrong = _look(profile, asked, folder, name, key)
     except LuthierError as error:
@@ -80,13 +81,13 @@ def _nodes(own: Settings, profile: Profile, root: Path, asked: Resources) -> Ite
     if not said:
         yield _silent(wrong)
     for line in said:
-        yield _judged(json.loads(line), key)
+        told = json.loads(line)
+        yield judged(f"slurm {told['host']}", told, key)
 
 
 def _look(profile: Profile, asked: Resources, folder: Path, name: str, key: str) -> tuple[list[str], str]:
-    python = SlurmLauncher(profile, str(folder)).python()
-    setup = [*(f"module load {shlex.quote(module)}" for module in profile.modules), *profile.setup]
-    lines = [*setup, f". {folder}/environment", f"exec {python} -m {LOOK} {key} {folder}"]
+    look = f"exec {elsewhere.python(profile)} -m {LOOK} {key} {folder}"
+    lines = [*elsewhere.setup(profile), f". {folder}/environment", look]
     limits = ["--time=5", f"--immediate={PATIENCE_S}", "--ntasks-per-node=1", "--export=NONE", f"--job-name={name}"]
     options = [option for option in _options(asked) if not option.startswith("--time=")]
     command = ["srun", *options, *limits, "/bin/bash", "-c", "\n".join(lines)]
@@ -111,16 +112,3 @@ def _silent(wrong: str) -> Finding:
         return note("slurm nodes", f"none was free within {PATIENCE_S} s, so none was looked at")
     remedy = "profile: python is the path of Python on the nodes, LUTHIER_SHARED_ROOT what all mount; setup has to work"
     return bad("slurm nodes", f"no node could say anything: {wrong}", remedy)
-
-
-def _judged(told: dict[str, str], key: str) -> Finding:
-    check, said = f"slurm {told['host']}", f"Python {told['python']}, torch {told['torch']}, {told['gpus']} GPUs"
-    if told["shared"] != "yes":
-        return bad(check, f"{said}; it does not see {told['shared']}", "mount LUTHIER_SHARED_ROOT under the same path")
-    if told["found"] != key:
-        return bad(
-            check, f"{said}; it does not see the store: {told['found']}", "see LUTHIER_STORE and its credentials"
-        )
-    if told["torch"] == "none":
-        return bad(check, f"{said}; the store is seen", "install luthier[train] there, or name profile: python")
-    return ok(check, f"{said}; shared folder and store are seen")

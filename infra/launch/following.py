@@ -19,10 +19,10 @@ FRESH_S = 30.0
 
 
 class Follower:
-    """The flow's side: one file for each flow that follows."""
+    """The flow's side: one file for each flow that follows, by a name of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / f"followed-{uuid.uuid4().hex}"
+    def __init__(self, folder: Path, who: str = "") -> None:
+        self._file = folder / f"followed-{who or uuid.uuid4().hex}"
         self._renewed = 0.0
 
     def renew(self) -> None:

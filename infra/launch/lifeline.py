@@ -66,8 +66,13 @@ def started_by(pid: int, mark: str = "") -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         found = set()
     if mark:
-        found |= {process for process in psutil.process_iter() if _mark(process) == mark}
+        found |= set(marked(mark))
     return [process for process in found if process.pid not in (pid, os.getpid())]
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """All processes that have the mark, wherever they hang now."""
+    return [process for process in psutil.process_iter() if _mark(process) == mark]
 
 
 def end(processes: list[psutil.Process], grace_s: float) -> None:

@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadRecipe
 from infra.frozen import Frozen
@@ -13,11 +14,29 @@ from infra.launch.resources import Resources
 DEFAULT = "~/.config/luthier/profile.yaml"
 
 
+_NAME = r"([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])"  # never an option of ssh's
+
+
+class Host(Frozen):
+    """A machine that ssh reaches. Just its name, `user@name:port`, will do where the others reach it as ssh does."""
+
+    ssh: str = Field(pattern=rf"^([A-Za-z0-9_][A-Za-z0-9_.-]*@)?{_NAME}(:[0-9]{{1,5}})?$")
+    address: str = Field("", description="by which the other machines reach it; default: the one that ssh came in at")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_name(cls, told: Any) -> Any:
+        return {"ssh": told} if isinstance(told, str) else told
+
+
 class Profile(Frozen):
     """How this site's cluster is used. Lines of shell are here only: a recipe has none."""
 
-    launcher: str = Field("local", pattern="^(local|slurm)$", description="where stages run that do not say it")
+    launcher: str = Field("local", pattern="^(local|slurm|hosts)$", description="where stages run that do not say it")
     shared_root: str = Field("", description="a folder that all nodes and this machine mount under one path")
+    hosts: list[Host] = Field(default_factory=list, description="machines for the launcher `hosts`, best first")
+    known_hosts: str = Field("", description="the only file of host keys that counts; default: as ssh is set up")
+    ssh_config: str = Field("", description="a file of ssh's options, instead of ~/.ssh/config")
     resources: Resources = Field(default_factory=Resources, description="what a job asks for, unless a stage says more")
     stages: dict[str, Resources] = Field(default_factory=dict, description="the same by stage, over the above")
     environment: dict[str, str] = Field(
@@ -31,6 +50,10 @@ class Profile(Frozen):
     grace_s: int = Field(120, ge=30, description="seconds before the end of a job's time in which training may save")
     queue_s: float = Field(7 * 86400, gt=0, description="how long a job may wait for its turn before it is called off")
     orphan_s: float = Field(1800, ge=60, description="how long a job goes on whose flow is gone")
+
+    def launchers(self) -> set[str]:
+        """All that stages of this site run on, as far as recipes do not say otherwise."""
+        return {self.launcher, *(asked.launcher for asked in self.stages.values() if asked.launcher)}
 
     def asked(self, stage: str, resources: Resources) -> Resources:
         """What a stage gets: what it says itself, over what is said here of it, over what is said of all."""

@@ -16,8 +16,9 @@ class Resources(Frozen):
     nodes: Annotated[int, NotInKey()] = Field(
         1, ge=1, description="machines that train together, each with as many processes"
     )
-    launcher: Annotated[Literal["local", "slurm"] | None, NotInKey()] = Field(
-        None, description="where it runs: beside the flow, or as a job of Slurm; default: as the site's profile says"
+    launcher: Annotated[Literal["local", "slurm", "hosts"] | None, NotInKey()] = Field(
+        None,
+        description="where it runs: beside the flow, as a job of Slurm, or on hosts by ssh; default: as the site's profile says",
     )
     partition: Annotated[str | None, NotInKey()] = Field(
         None, pattern=WORD, description="Slurm's partition, or several with commas"

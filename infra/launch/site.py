@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from infra.launch.base import Job, Launcher
+from infra.launch.hosts import HostsLauncher
 from infra.launch.local import LocalLauncher
 from infra.launch.profile import Profile
 from infra.launch.resources import Resources
@@ -20,7 +21,11 @@ class Site:
 
     @cached_property
     def _table(self) -> dict[str, Launcher]:
-        return {"local": LocalLauncher(), "slurm": SlurmLauncher(self.profile, self.shared_root)}
+        return {
+            "local": LocalLauncher(),
+            "slurm": SlurmLauncher(self.profile, self.shared_root),
+            "hosts": HostsLauncher(self.profile, self.shared_root),
+        }
 
     def __hash__(self) -> int:
         return hash((self.profile.model_dump_json(), self.shared_root))

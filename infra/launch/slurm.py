@@ -4,18 +4,18 @@ import logging
 import os
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
 from infra.errors import BadRecipe, Cancelled, LuthierError, Unreachable
+from infra.launch import elsewhere
 from infra.launch import slurm_commands as commands
 from infra.launch.base import State
 from infra.launch.following import FOLLOWED, Follower
 from infra.launch.nodes import beside
-from infra.launch.profile import Profile, passed
+from infra.launch.profile import Profile
 from infra.launch.resources import Resources
-from infra.launch.slurm_script import Batch, environment_file, script
+from infra.launch.slurm_script import Batch, script
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class SlurmLauncher:
 
     def find(self, stage: str, key: str, _resources: Resources, /) -> list[str]:
         """The attempts at a key that have a job now, or are in the queue."""
-        prefix = _name(stage, key, "")
+        prefix = elsewhere.job_name(stage, key)
         return [name.removeprefix(prefix) for name in commands.named(prefix)]
 
     def start(
@@ -222,15 +222,14 @@ class SlurmLauncher:
     ) -> SlurmJob:
         """Submit a job, or follow the one that there is by that name. Output goes to `log` and beside it."""
         asked = resources or Resources()
-        self._require_visible(environment.get("LUTHIER_STORE", ""))
-        _, stage, key, attempt, _ = spec.split("/")
-        name = _name(stage, key, attempt)
+        elsewhere.require_visible(environment.get("LUTHIER_STORE", ""), self.root.parent)
+        name = elsewhere.named_by(spec)
         folder = self.root / "jobs" / name
-        running = commands.named(_name("", "", ""))
+        running = commands.named(elsewhere.job_name())
         self._sweep(running)
         if name not in running:
             running[name] = self._submit(
-                Batch(name, folder, self.python(), module, spec, self._home(), asked), environment
+                Batch(name, folder, elsewhere.python(self._profile), module, spec, self._home(), asked), environment
             )
         log.unlink(missing_ok=True)  # of a flow that died: all is read again
         return SlurmJob(running[name], folder, log, asked.nodes, self._profile.queue_s)
@@ -238,37 +237,17 @@ class SlurmLauncher:
     def _submit(self, batch: Batch, environment: dict[str, str]) -> str:
         """The environment goes beside, readable by its owner only: Slurm keeps and shows what it is given itself."""
         batch.folder.mkdir(parents=True, mode=0o700)
-        own = {
-            "LUTHIER_LAUNCHER": "local",
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",
-            "OMP_WAIT_POLICY": "passive",
-        }
-        told = passed(environment, self._profile) | own | {FOLLOWED: f"{self._profile.orphan_s} {batch.folder}"}
+        followed = {FOLLOWED: f"{self._profile.orphan_s} {batch.folder}"}
+        told = elsewhere.environment(environment, self._profile) | followed
         secret = os.open(batch.folder / "environment", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(secret, "w") as file:
-            file.write(environment_file(told))
+            file.write(elsewhere.exports(told))
         (batch.folder / "submitted").write_text(str(time.time()))
         try:
             return commands.submit(script(batch, self._profile), batch.name)
         except BaseException:
             shutil.rmtree(batch.folder, ignore_errors=True)
             raise
-
-    def _require_visible(self, store: str) -> None:
-        folder = store.removeprefix("file://")
-        if store.startswith("file://") and not Path(folder).is_relative_to(self.root.parent):
-            raise BadRecipe(
-                "the nodes cannot see the store",
-                place="LUTHIER_STORE",
-                value=store,
-                remedy=f"set it to s3://…, or to a folder in {self.root.parent}",
-            )
-
-    def python(self) -> str:
-        """How Python is started on the nodes, as bash reads it."""
-        python = self._profile.python or ("python" if self._profile.container else sys.executable)
-        return f"{self._profile.container} {python}".strip()
 
     def _home(self) -> str:
         return self._profile.home or str(self.root / "home")
@@ -278,10 +257,6 @@ class SlurmLauncher:
         for folder in (self.root / "jobs").glob("luthier.*"):
             if folder.name not in running and time.time() - folder.stat().st_mtime > OLD_S:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _name(stage: str, key: str, attempt: str) -> str:
-    return f"luthier.{stage}.{key[:16]}.{attempt}" if stage else "luthier."
 
 
 def _text(path: Path) -> str:

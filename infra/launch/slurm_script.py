@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.launch.elsewhere import setup
 from infra.launch.profile import Profile
 from infra.launch.resources import Resources
 
@@ -28,7 +29,7 @@ def script(batch: Batch, profile: Profile) -> str:
 
     The script outlives SIGTERM, so that it can pass on the one before the end of the job's time, and note how it ended.
     """
-    lines = [*_head(batch, profile), "", *_begin(batch), *_setup(profile), "", _srun(batch), *_END]
+    lines = [*_head(batch, profile), "", *_begin(batch), *setup(profile), "", _srun(batch), *_END]
     return "\n".join(lines) + "\n"
 
 
@@ -68,10 +69,6 @@ _END = [
 ]
 
 
-def _setup(profile: Profile) -> list[str]:
-    return [*(f"module load {shlex.quote(name)}" for name in profile.modules), *profile.setup]
-
-
 def _srun(batch: Batch) -> str:
     # srun does not take this one over from sbatch (since Slurm 22.05).
     cores = f" --cpus-per-task={batch.resources.cpus_per_task}" if batch.resources.cpus_per_task else ""
@@ -90,8 +87,3 @@ def _task(batch: Batch) -> list[str]:
         f'export LUTHIER_HOME="{batch.home}/$SLURMD_NODENAME"',
         f"exec {command}",
     ]
-
-
-def environment_file(environment: dict[str, str]) -> str:
-    """Variables as bash reads them."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))

@@ -9,12 +9,14 @@ import typer
 from infra import settings
 from infra.doctor import devices, machine, servers
 from infra.doctor.finding import Finding
+from infra.doctor.hosts import hosts
 from infra.doctor.shards import shards
 from infra.doctor.slurm import slurm
 from infra.doctor.store import store
 from infra.errors import BadRecipe
 from pipelines.cli import screen
 
+CLUSTERS = {"slurm": slurm, "hosts": hosts}
 COLOURS = {"ok": "green", "note": "blue", "warn": "yellow", "bad": "red"}
 
 
@@ -24,14 +26,17 @@ def doctor(
         bool, typer.Option(help="also load torch, and let processes hear each other (10 s and more)")
     ] = True,
     launcher: Annotated[
-        str, typer.Option(help="slurm: look at the cluster too, by a short job; default: as the site's profile says")
+        str,
+        typer.Option(
+            help="slurm: look at the cluster too, by a short job; hosts: by ssh; default: as the profile says"
+        ),
     ] = "",
 ) -> None:
     """Check this machine, its store and its servers, and name the remedy for what is wrong.
 
     Looks at what the environment names, or at the stack that `luthier up` started: settings, versions, disk, memory,
     compiler, GPUs and their collectives; the store's rights, conditional writes and clock; Prefect, MLflow, the hub;
-    the cluster of LUTHIER_SHARDS; Slurm, where stages run on it.
+    the cluster of LUTHIER_SHARDS; Slurm or hosts, where stages run on them.
     Exit status 0 when runs can work here, 1 otherwise. It leaves nothing behind.
     """
     found = []
@@ -59,8 +64,8 @@ def _findings(gpus: bool, launcher: str) -> Iterator[Finding]:
         yield store(own)
         if own.shards:
             yield shards(own)
-        if launcher == "slurm" or own.site().profile.launcher == "slurm":
-            yield from slurm(own)
+        for name in CLUSTERS.keys() & ({launcher} if launcher else own.site().profile.launchers()):
+            yield from CLUSTERS[name](own)
         yield servers.mlflow(own)
     yield servers.proxies()
     yield servers.prefect()

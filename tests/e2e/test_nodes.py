@@ -5,7 +5,6 @@ The nodes are workers of this machine that share nothing but the store.
 
 import dataclasses
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from infra.launch.local import LocalJob, LocalLauncher
 from infra.launch.resources import Resources
 from tests.e2e import runs
 from tests.e2e.training import bench, losses
+from tests.networks import needs_networks, networks
 
 TWO = {"max_steps": 40, "resources": {"nodes": 2}}
 FULL = {"tuning": {"method": "full"}, "deepspeed": "zero3", "learning_rate": 1e-3, "max_steps": 12}
@@ -156,33 +156,17 @@ def test_where_a_launcher_gets_fewer_nodes_training_goes_on_on_those(tmp_path: P
 @pytest.fixture
 def apart(tmp_path: Path) -> Iterator[Path]:
     """A Python that runs in the network of its node: two of these, with a wire between them and no other way."""
-    networks = [f"luthier-{os.getpid()}-{node}" for node in range(2)]
-    cables = [f"lt{os.getpid() % 100000}-{node}" for node in range(2)]
-    commands = [f"ip netns add {network}" for network in networks]
-    commands += [f"ip link add {cables[0]} type veth peer name {cables[1]}"]
-    for node, (network, cable) in enumerate(zip(networks, cables, strict=True)):
-        commands += [
-            f"ip link set {cable} netns {network}",
-            f"ip -n {network} address add 10.77.0.{node + 1}/24 dev {cable}",
-            f"ip -n {network} link set lo up",
-            f"ip -n {network} link set {cable} up",
-            f"ip -n {network} route add default via 10.77.0.{2 - node}",
-        ]
     python = tmp_path / "python"
-    name = networks[0].removesuffix("-0")
-    python.write_text(f'#!/bin/sh\nunset LUTHIER_HOST\nexec ip netns exec {name}-$LUTHIER_NODE {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    try:
-        for command in commands:
-            subprocess.run(command.split(), check=True)
+    with networks() as names:
+        name = names[0].removesuffix("-0")
+        command = f'ip netns exec {name}-$LUTHIER_NODE {sys.executable} "$@"'
+        python.write_text(f"#!/bin/sh\nunset LUTHIER_HOST\nexec {command}\n")
+        python.chmod(0o755)
         yield python
-    finally:
-        for network in networks:
-            subprocess.run(["ip", "netns", "delete", network], check=False)
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="making networks needs root and iproute2")
+@needs_networks
 def test_nodes_with_networks_of_their_own_find_each_other(
     tmp_path: Path, one_node: runs.Told, apart: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

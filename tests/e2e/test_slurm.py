@@ -3,11 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import psutil
@@ -16,8 +12,8 @@ import pytest
 from infra import settings
 from infra.doctor.slurm import slurm as doctor
 from infra.errors import BadRecipe, Cancelled, Crashed
-from infra.launch.step import Beat
 from tests import toy
+from tests.e2e.toys import flow, in_background, launches, started
 from tests.slurm import Slurm, needs_slurm, slurm, until
 from tests.toy import Toy
 
@@ -56,32 +52,8 @@ def profile(root: Path, of_toy: str) -> None:
     (root / "profile.yaml").write_text(PROFILE.format(toy=of_toy))
 
 
-def in_background(config: Toy) -> "tuple[Future[object], list[Beat]]":
-    """The stage, run in a thread of its own, and what it shows."""
-    done: Future[object] = Future()
-    beats: list[Beat] = []
-
-    def work() -> None:
-        try:
-            done.set_result(toy.run(config, beats.append))
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return done, beats
-
-
-def started(here: Path, count: int = 1) -> None:
-    until(lambda: len(list((here / "notes").glob("launch-*"))) == count, 60)
-
-
 def toys(cluster: Slurm) -> list[psutil.Process]:
     return [process for process, line in cluster.lines().items() if "-m tests.toy" in line and "bash" not in line]
-
-
-def launches(here: Path) -> list[dict[str, object]]:
-    found = [json.loads(path.read_text()) for path in (here / "home/store/jobs/toy").rglob("launch.json")]
-    return sorted(found, key=lambda launch: str(launch["started"]))
 
 
 def test_a_stage_is_a_job_whose_outcome_and_log_come_back(cluster: Slurm, here: Path) -> None:
@@ -162,11 +134,6 @@ def test_slurmctld_may_go_away_while_a_job_runs(cluster: Slurm, here: Path) -> N
         cluster.controller()
     assert done.result(60).summary["launches"] == 1  # type: ignore[attr-defined]
     cluster.ready()
-
-
-def flow(here: Path, act: str) -> subprocess.Popen[bytes]:
-    code = "import sys; from tests.toy import run, Toy; run(Toy(act=sys.argv[1], notes=sys.argv[2]))"
-    return subprocess.Popen([sys.executable, "-c", code, act, str(here / "notes")], stderr=subprocess.DEVNULL)
 
 
 def test_a_cancelled_flow_leaves_no_job_and_no_process(cluster: Slurm, here: Path) -> None:

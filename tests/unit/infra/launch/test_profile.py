@@ -36,6 +36,21 @@ def test_a_recipe_may_choose_the_launcher_without_a_profile() -> None:
     assert Profile().asked("training", Resources()).launcher == "local"
 
 
+def test_a_host_is_its_name_or_more(tmp_path: Path) -> None:
+    (tmp_path / "profile.yaml").write_text("hosts: [me@gpu1, 'b:2222', '[fe80::1]:22', {ssh: c, address: 10.0.0.3}]")
+    hosts = load(str(tmp_path / "profile.yaml")).hosts
+    assert [(host.ssh, host.address) for host in hosts] == [
+        ("me@gpu1", ""),
+        ("b:2222", ""),
+        ("[fe80::1]:22", ""),
+        ("c", "10.0.0.3"),
+    ]
+
+
+def test_all_launchers_of_a_site_are_known(profile: Profile) -> None:
+    assert profile.launchers() == {"slurm", "local"}
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -44,6 +59,9 @@ def test_a_recipe_may_choose_the_launcher_without_a_profile() -> None:
         ("resources: {time: 10:00:00}", "resources.time"),
         ('resources: {partition: "gpu\\n#SBATCH --uid=0"}', "resources.partition"),
         ("stages: {data: {mem: '$(id)'}}", "stages.data.mem"),
+        ("hosts: ['-oProxyCommand=id']", "hosts.0.ssh"),
+        ("hosts: ['a b']", "hosts.0.ssh"),
+        ("hosts: [{ssh: a, port: 2222}]", "hosts.0.port"),
         ("- nothing", ""),
         ("{", ""),
     ],

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from infra.launch.elsewhere import exports
 from infra.launch.profile import Profile
 from infra.launch.resources import Resources
-from infra.launch.slurm_script import Batch, environment_file, script
+from infra.launch.slurm_script import Batch, script
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "slurm.sh"
 RESOURCES = Resources(
@@ -51,6 +52,6 @@ def test_what_is_not_asked_is_not_said() -> None:
 
 @pytest.mark.parametrize("value", ["it's", 'a"b', "$HOME `id`", "two\nlines", ""])
 def test_bash_reads_a_variable_as_it_is(tmp_path: Path, value: str) -> None:
-    (tmp_path / "environment").write_text(environment_file({"WORD": value}))
+    (tmp_path / "environment").write_text(exports({"WORD": value}))
     command = f'. {tmp_path}/environment && printf %s "$WORD"'
     assert subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True).stdout == value
