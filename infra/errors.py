@@ -75,6 +75,10 @@ class BadTask(Refused):
     """An evaluation task that does not exist, is not trusted, or gave no score."""
 
 
+class BadNodes(Refused):
+    """Nodes that cannot train together: other versions, a network that there is not."""
+
+
 class StoreRefused(Refused):
     """The store cannot be used as it is: rights, bucket, or no conditional writes."""
 
@@ -107,6 +111,10 @@ class Preempted(Lost):
 
 class NodeLost(Preempted):
     """One of several nodes went away in the middle: the stage relaunches and resumes by itself."""
+
+
+class LinkLost(NodeLost):
+    """Nodes that live do not reach each other any more: the stage relaunches and resumes by itself."""
 
 
 class Unreachable(Lost):

@@ -35,7 +35,7 @@ def networks(ways_here: bool = False) -> Iterator[list[str]]:
             f"ip -n {name} address add 10.77.0.{node + 1}/24 dev {cable}",
             f"ip -n {name} link set lo up",
             f"ip -n {name} link set {cable} up",
-            f"ip -n {name} route add default via 10.77.0.{2 - node}",
+            f"ip -n {name} {_way(node)}",
         ]
         if ways_here:
             here, there = f"lh{os.getpid() % 100000}-{node}", f"lw{os.getpid() % 100000}-{node}"
@@ -60,6 +60,12 @@ def wire(name: str, state: str) -> None:
     """`down`: nothing comes through the wire at that end any more, and nobody is told; `up`: as it was."""
     _, owner, node = name.split("-")
     subprocess.run(["ip", "-n", name, "link", "set", _cable(int(owner), int(node)), state], check=True)
+    if state == "up":  # the way went with the wire
+        subprocess.run(["ip", "-n", name, *_way(int(node)).split()], check=True)
+
+
+def _way(node: int) -> str:
+    return f"route replace default via 10.77.0.{2 - node}"
 
 
 def _cable(owner: int, node: int) -> str:

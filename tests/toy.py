@@ -62,6 +62,7 @@ ERRORS: dict[str, BaseException] = {
     "bug": ZeroDivisionError("nobody foresaw this"),
     "full disk": OSError(28, "No space left on device", "/somewhere"),
     "exit": SystemExit(3),
+    "a dark way": errors.LinkLost("nodes 0 (a) and 1 (b) do not reach each other any more"),
     "no room": errors.Adapted("no room", place="toy.act", value="8", remedy="8 → 4"),
 }
 

@@ -70,11 +70,9 @@ def begin(order: Order) -> None:
         return
     _sweep()
     place.mkdir(mode=0o700, exist_ok=True)
-    for told in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a machine that shuts down tells all, and the worker's end is told here
-        signal.signal(told, lambda *_: None)
+    # A machine that shuts down tells all of them, and the worker's end is told here.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: None)
     with (place / "log").open("ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", order.module, order.spec],

@@ -11,6 +11,7 @@ from infra.errors import BadRecipe
 from infra.frozen import Frozen
 
 NODE, NODES, HOST = "LUTHIER_NODE", "LUTHIER_NODES", "LUTHIER_HOST"
+NOWHERE = "127.0.0.1"  # the address of a machine without a network
 _ELSEWHERE = ("192.0.2.1", 9)  # RFC 5737: nobody's; asking for the way there sends nothing
 
 
@@ -72,5 +73,5 @@ def _own_address() -> str:
         try:
             asked.connect(_ELSEWHERE)
         except OSError:
-            return "127.0.0.1"
+            return NOWHERE
         return str(asked.getsockname()[0])

@@ -6,7 +6,7 @@ from typing import TypeVar
 from infra.errors import Crashed, LuthierError, NodeLost, Unreachable, revive
 from infra.frozen import Frozen, canonical
 from infra.launch.nodes import Place, of
-from infra.launch.step import Outcome, Spec
+from infra.launch.step import Beat, Outcome, Spec
 from infra.settings import Platform
 from infra.storage import layout
 
@@ -38,20 +38,21 @@ class Peers:
             return
         self._platform.store.objects.put(self._at(name, self.place.node), canonical(value.model_dump(mode="json")))
 
-    def hear(self, name: str, kind: type[F], node: int = 0) -> F:
-        """Wait for a node's record, for as long as the nodes that this one looks at are well, up to PATIENCE_S."""
-        end = time.monotonic() + PATIENCE_S
+    def hear(self, name: str, kind: type[F], node: int = 0, within_s: float | None = None) -> F:
+        """Wait for a node's record, for as long as the nodes that this one looks at are well, up to PATIENCE_S or so."""
+        patience_s = PATIENCE_S if within_s is None else within_s
+        end = time.monotonic() + patience_s
         while (told := self.read(name, kind, node)) is None:
             self.look()
             if time.monotonic() > end:
-                raise self.stuck(node, name)
+                raise self.stuck(node, name, patience_s)
             time.sleep(POLL_S)
         return told
 
-    def stuck(self, node: int, name: str) -> Unreachable:
+    def stuck(self, node: int, name: str, patience_s: float = PATIENCE_S) -> Unreachable:
         """What is wrong with a node that lives and does not go on."""
         return Unreachable(
-            f"{self._name(node)} lives, but left no {name} in {PATIENCE_S / 3600:.0f} h",
+            f"{self._name(node)} lives, but left no {name} in {patience_s / 60:.0f} min",
             place=self._at(name, node),
             remedy="see its own log for what it waits for",
         )
@@ -130,7 +131,12 @@ class Peers:
         silent = [node for node in nodes if self._beats[node][0]]
         who = ", ".join(self._name(node) for node in silent or nodes)
         if silent:
-            return NodeLost(f"{who} was lost", place=who, remedy="it goes on from the newest checkpoint")
+            last = [Beat.model_validate_json(self._beats[node][0]).line() or "starting" for node in silent]
+            return NodeLost(
+                f"{who} was lost",
+                value=f"last heard: {'; '.join(last)}",
+                remedy="it goes on from the newest checkpoint",
+            )
         return Unreachable(
             f"{who} of {self.place.nodes} never came",
             place=self._platform.store.uri,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from infra.errors import Adapted, Crashed, LuthierError, NodeLost, Preempted, Unreachable, revive
+from infra.errors import Adapted, Crashed, LinkLost, LuthierError, NodeLost, Preempted, Unreachable, revive
 from infra.frozen import canonical
 from infra.launch.base import Job
 from infra.launch.history import History
-from infra.launch.nodes import of
+from infra.launch.nodes import Place, of
 from infra.launch.step import Beat, Outcome, Step, incarnation, spec
 from infra.launch.work import LEFT
 from infra.settings import Platform
@@ -38,7 +38,7 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
     Pre-emption relaunches here, so that it does not use up the orchestrator's retries; so does a lack of memory that
     the worker has an answer to.
     """
-    preempted = adapted = 0
+    left = adapted = 0
     while True:
         found = None if step.always else platform.store.find(step.stage, step.key)
         if found is not None:
@@ -47,17 +47,27 @@ def produce(step: Step, platform: Platform, on_beat: OnBeat | None = None) -> Re
         try:
             return _launch(step, platform, on_beat or _to_log)
         except Preempted as leave:
-            preempted += 1
-            log.warning("%s was pre-empted (%d of %d): %s", step.stage, preempted, MAX_PREEMPTIONS, leave)
-            if preempted > MAX_PREEMPTIONS:
+            left += 1
+            log.warning("%s %s (%d of %d): %s", step.stage, _how(leave), left, MAX_PREEMPTIONS, leave)
+            if left > MAX_PREEMPTIONS:
                 raise Crashed(
-                    f"{step.stage} was pre-empted {MAX_PREEMPTIONS} times", remedy="run it where it is left alone"
+                    f"{step.stage} was pre-empted, or lost nodes, {MAX_PREEMPTIONS} times",
+                    place=leave.place,
+                    value=f"the last time: {leave.what}",
+                    remedy="run it where it is left alone",
                 ) from None
         except Adapted as lighter:
             adapted += 1
             if adapted > MAX_ADAPTATIONS:
                 raise
             log.warning("%s goes on with less memory: %s", step.stage, lighter)
+
+
+def _how(leave: Preempted) -> str:
+    """What became of a launch that is followed by another, in words."""
+    if isinstance(leave, LinkLost):
+        return "has nodes that do not reach each other"
+    return "lost a node" if isinstance(leave, NodeLost) else "was pre-empted"
 
 
 def _launch(step: Step, platform: Platform, on_beat: OnBeat) -> Receipt:
@@ -152,8 +162,12 @@ def _read_outcome(step: Step, attempt: str, platform: Platform, status: int, out
     except ValidationError:
         outcome = None
     if outcome is None and (others := _others(step, attempt, platform)):
+        host = _host(step, attempt, platform)
         raise NodeLost(
-            f"{step.stage}: node 0 was lost", place=str(output), value=others, remedy="it goes on from its checkpoints"
+            f"{step.stage}: node 0{host} was lost",
+            place=str(output),
+            value=others,
+            remedy="it goes on from its checkpoints",
         )
     if outcome is None and status in _TOLD_TO_LEAVE:
         raise Preempted(f"{step.stage}: the worker was ended before it could say so", place=str(output))
@@ -177,6 +191,12 @@ def _others(step: Step, attempt: str, platform: Platform) -> str:
     found = [platform.store.objects.get(layout.job(step.stage, step.key, attempt, name)) for name in names]
     errors = [Outcome.model_validate_json(data).error for data in found if data]
     return "; ".join(f"{error.what} {error.value}" for error in errors if error)
+
+
+def _host(step: Step, attempt: str, platform: Platform) -> str:
+    """Where the first node was, if it said so."""
+    data = platform.store.objects.get(layout.job(step.stage, step.key, attempt, "node.json"))
+    return f" ({Place.model_validate_json(data).host})" if data else ""
 
 
 def _tail(output: Path, size: int = 400) -> str:

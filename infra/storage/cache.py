@@ -114,7 +114,7 @@ class Cache:
 
     def require_space(self, files: Iterable[FileEntry]) -> None:
         """Lost where the disk has no room for those of the files that are not here yet."""
-        need = sum(file.size for file in files if not self._intact(file))
+        need = self.missing(files)
         self.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self.root).free
         if need > free:
@@ -124,6 +124,10 @@ class Cache:
                 value=f"{need:,} bytes needed, {free:,} free",
                 remedy="free some space, or set LUTHIER_HOME to a larger disk",
             )
+
+    def missing(self, files: Iterable[FileEntry]) -> int:
+        """The bytes of those of the files that are not here yet."""
+        return sum(file.size for file in files if not self._intact(file))
 
     def trim(self) -> int:
         """Drop the least recently used files over `max_bytes`; one linked into a working folder stays. The bytes this frees."""

@@ -120,9 +120,8 @@ def _compared(made: Made, done: Receipt, there: Platform, without_verdict: bool)
         ["artifact", "then", "now", ""], ([one.role, one.then[:16], one.now[:16], _word(one)] for one in found)
     )
     equal = all(one.equal for one in found)
-    screen.say(
-        "every artifact came out equal" if equal else "NOT equal; --store FOLDER keeps what was made, to look at"
-    )
+    every = "every artifact but the verdict" if without_verdict else "every artifact"
+    screen.say(f"{every} came out equal" if equal else "NOT equal; --store FOLDER keeps what was made, to look at")
     return equal
 
 

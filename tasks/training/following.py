@@ -7,17 +7,21 @@ from pathlib import Path
 
 import psutil
 
-from infra.errors import LuthierError, Unreachable
+from infra.errors import Crashed, LinkLost, LuthierError, Unreachable
 from infra.frozen import Frozen
+from infra.launch.links import Links, Reached
 from infra.launch.peers import Peers
-from tasks.training.presence import JOINING, LOADING, Presence, present, stack_file
+from tasks.training.presence import ADDING, JOINING, LOADING, Presence, present, stack_file
 from tasks.training.ranks import failure, kernel_kills, reports
 
 log = logging.getLogger(__name__)
 
+ADD_S = 60.0  # for the sum over all ranks, which takes the connections of all to be opened
 START_S = 600.0  # to import everything, from a slow disk too, and to find each other
 LINGER_S = 30.0  # for a rank that has reported an error to be gone; torchrun gives the others as long
 STACK_S = 5.0
+STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK_SLEEP, "gone")
+PARTED = "parted.json"  # a node's ways to the others, when its ranks had died
 
 
 class Standing(Frozen):
@@ -38,18 +42,26 @@ class Standing(Frozen):
 
 
 class Standings(Frozen):
-    """All ranks of a node, as its watch found them."""
+    """All ranks of a node as its watch found them, and its ways to the other nodes."""
 
-    ranks: list[Standing]
+    ranks: tuple[Standing, ...] = ()
+    reached: Reached = Reached()
 
 
 class Watch:
     """Deadlines of the ranks of one node. `step_s` is how long no rank may get on with anything once all are there."""
 
     def __init__(
-        self, scratch: Path, here: int, step_s: float, start_s: float = START_S, peers: Peers | None = None
+        self,
+        scratch: Path,
+        here: int,
+        step_s: float,
+        start_s: float = START_S,
+        peers: Peers | None = None,
+        links: Links | None = None,
     ) -> None:
-        self._scratch, self._step_s, self._start_s, self._peers = scratch, step_s, start_s, peers
+        self._scratch, self._step_s, self._start_s = scratch, step_s, start_s
+        self._peers, self._links = peers, links
         self._node, self._nodes = (peers.place.node, peers.place.nodes) if peers else (0, 1)
         self._ranks = range(self._node * here, (self._node + 1) * here)
         self._seen: list[Presence] = []
@@ -57,7 +69,8 @@ class Watch:
         self._kills = kernel_kills()
 
     def look(self) -> None:
-        """Unreachable where the ranks do not start or stand still, with what each of them is at."""
+        """Unreachable where the ranks do not start or stand still, with what each of them is at; LinkLost where that is
+        because nodes do not reach each other any more, NodeLost where one is gone."""
         self._seen = present(self._scratch)
         # By what the ranks noted: whoever looks may have been held up by something else.
         still = time.monotonic() - max([self._began, *(rank.since for rank in self._seen)])
@@ -65,65 +78,107 @@ class Watch:
             raise said[0]
         if not self._together() and still > self._start_s:
             raise self._never_started()
-        if self._together() and still > self._step_s:
+        if self._together() and still > self._within_s():
             raise self._hung()
 
     def end(self, status: int) -> LuthierError:
-        """Why they failed, once they have."""
-        return failure(self._scratch, status, self._kills)
+        """Why they failed, once they have: what they or another node's said, or that something between nodes is gone."""
+        error = failure(self._scratch, status, self._kills)
+        if self._peers is None or self._links is None or not isinstance(error, Crashed):
+            return error
+        own = Standings(reached=self._links.reach())
+        self._peers.tell(PARTED, own)  # before this node's outcome, for which the first one waits
+        error = self._peers.why(error)
+        if type(error) is not Crashed or self._node:
+            return error
+        every = {self._node: own} | {node: told for node in range(1, self._nodes) if (told := self._told(PARTED, node))}
+        return self._parted(every, error.value) or error
+
+    def at(self) -> str:
+        """What the rank that is furthest is at, in words; empty where none has said anything."""
+        last = max(self._seen, key=lambda rank: (rank.step, rank.since), default=None)
+        return "" if last is None else f"{last.phase} at step {last.step}" if last.step else last.phase
 
     def training(self) -> bool:
         """Whether a rank has come to the first step."""
-        return any(rank.phase not in (JOINING, LOADING) for rank in present(self._scratch))
+        return any(rank.phase not in (JOINING, ADDING, LOADING) for rank in present(self._scratch))
 
     def _together(self) -> bool:
         return len(self._seen) == len(self._ranks) and all(rank.phase != JOINING for rank in self._seen)
 
-    def _never_started(self) -> Unreachable:
+    def _within_s(self) -> float:
+        return ADD_S if any(rank.phase == ADDING for rank in self._seen) else self._step_s
+
+    def _never_started(self) -> LuthierError:
+        own = {self._node: Standings(reached=self._links.reach())} if self._links else {}
+        said = "; ".join(_standing(rank, self._node).line() for rank in self._seen)
+        if parted := self._parted(own, said):
+            return parted
         absent = sorted(set(self._ranks) - {rank.rank for rank in self._seen})
         who = f"rank {', '.join(map(str, absent))} did not come up" if absent else "the ranks did not find each other"
         return Unreachable(
             f"training did not start in {self._start_s:.0f} s: {who}",
             place=_stacks(self._scratch, self._seen)[0] if self._seen else "",
-            value="; ".join(_standing(rank, self._node).line() for rank in self._seen),
+            value=said,
             remedy="the log has what they waited on; GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME names their network",
         )
 
-    def _hung(self) -> Unreachable:
+    def _hung(self) -> LuthierError:
+        within_s = self._within_s()
         found = [_standing(rank, self._node) for rank in self._seen]  # before they are woken for their stacks
         places = _stacks(self._scratch, self._seen)
-        own = [rank.model_copy(update={"place": place}) for rank, place in zip(found, places, strict=True)]
-        every = [*own, *self._elsewhere(own)]
-        suspect, why = _suspect(every)
+        ranks = [rank.model_copy(update={"place": place}) for rank, place in zip(found, places, strict=True)]
+        own = Standings(ranks=tuple(ranks), reached=self._links.reach() if self._links else Reached())
+        every = {self._node: own} | self._elsewhere(own)
+        ranks = [rank for node in sorted(every) for rank in every[node].ranks]
+        said = "; ".join(f"{rank.line()} in {rank.place}" for rank in ranks)
+        suspect, why = _suspect(ranks)
+        if suspect.state not in STOPPED and (parted := self._parted(every, said)):
+            return parted
         who = f"{suspect.rank} on node {suspect.node}" if self._nodes > 1 else str(suspect.rank)
         return Unreachable(
-            f"training stood still for {self._step_s:.0f} s: rank {who} (pid {suspect.pid}) {why}",
+            f"training stood still for {within_s:.0f} s: rank {who} (pid {suspect.pid}) {why}",
             place=suspect.place,
-            value="; ".join(f"{rank.line()} in {rank.place}" for rank in every),
+            value=said,
             remedy="it goes on from its newest checkpoint; the log has all stacks; raise train.ddp_timeout for slower steps",
         )
 
-    def _elsewhere(self, own: list[Standing]) -> list[Standing]:
+    def _parted(self, every: dict[int, Standings], said: str) -> LinkLost | None:
+        """That some nodes do not reach each other any more, if that is so."""
+        found = {node: told.reached for node, told in every.items()}
+        dark = self._links.dark(found) if self._links else ""
+        if self._links is None or not dark:
+            return None
+        return LinkLost(
+            f"{dark} any more",
+            place=self._links.whys(found),
+            value=said,
+            remedy="it goes on from the newest checkpoint once they do; see the link, the switch and the firewall between them",
+        )
+
+    def _elsewhere(self, own: Standings) -> dict[int, Standings]:
         """What the watches of the other nodes found, for the first to name one of all; the others leave that to it."""
         if self._peers is None or self._nodes == 1:
-            return []
-        self._peers.tell("standing.json", Standings(ranks=own))
-        end, found, missing = time.monotonic() + LINGER_S, list[Standing](), set(range(self._nodes)) - {self._node}
-        while missing and time.monotonic() < end:
+            return {}
+        self._peers.tell("standing.json", own)
+        self._peers.hurry()  # one that is gone, and no rank, is then what all wait for
+        end, found = time.monotonic() + LINGER_S, dict[int, Standings]()
+        while len(found) < self._nodes - 1 and time.monotonic() < end:
             self._peers.look()
-            for node in sorted(missing):
-                told = self._peers.read("standing.json", Standings, node) if self._node == 0 else None
-                if told is not None:
-                    found += told.ranks
-                    missing.discard(node)
+            if self._node == 0:
+                told = {node: self._told("standing.json", node) for node in range(1, self._nodes) if node not in found}
+                found |= {node: one for node, one in told.items() if one is not None}
             time.sleep(0.1)
         return found
+
+    def _told(self, name: str, node: int) -> Standings | None:
+        return self._peers.read(name, Standings, node) if self._peers else None
 
 
 def _suspect(ranks: list[Standing]) -> tuple[Standing, str]:
     """The rank that most likely keeps the others waiting, and what speaks for it."""
     for rank in ranks:
-        if rank.state in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_DISK_SLEEP, "gone"):
+        if rank.state in STOPPED:
             return rank, f"is {rank.state}"
     last = min(ranks, key=lambda rank: (rank.step, rank.part))
     if (last.step, last.part) == max((rank.step, rank.part) for rank in ranks):

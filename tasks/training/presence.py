@@ -8,7 +8,9 @@ from pathlib import Path
 
 from infra.frozen import Frozen, canonical
 
-JOINING, LOADING, TRAINING, VALIDATING = "joining the other ranks", "loading the model", "training", "validating"
+JOINING, ADDING = "joining the other ranks", "adding up over all ranks"
+LOADING, TRAINING, VALIDATING = "loading the model", "training", "validating"
+ADDED = "added.json"
 _FILE = "presence-{}.json"
 
 
@@ -23,6 +25,21 @@ class Presence(Frozen):
     part: int = 0
 
 
+class Added(Frozen):
+    """The sum of all ranks, as rank 0 saw it."""
+
+    backend: str
+    ranks: int
+    nodes: int
+    size: int
+    seconds: float
+
+    def line(self) -> str:
+        """The figure for people: bytes that a rank sends and receives each way, a second, in a ring of all."""
+        speed = 2 * (self.ranks - 1) / self.ranks * self.size / self.seconds / 1e9
+        return f"{self.ranks} ranks of {self.nodes} nodes, {self.backend}: {speed:.2g} GB/s"
+
+
 class Telling:
     """The rank's side. A rank that does not move any more still shows its stack: no Python runs for that."""
 
@@ -34,10 +51,14 @@ class Telling:
     def at(self, phase: str, step: int = 0, part: int = 0) -> None:
         """Say what this rank does from now on."""
         now = Presence(rank=self._rank, pid=os.getpid(), since=time.monotonic(), phase=phase, step=step, part=part)
-        path = self._scratch / _FILE.format(self._rank)
-        half = path.with_suffix(".half")
-        half.write_bytes(canonical(now.model_dump(mode="json")))
-        half.replace(path)
+        whole(self._scratch / _FILE.format(self._rank), now)
+
+
+def whole(path: Path, value: Frozen) -> None:
+    """Write a value so that no reader sees half of it."""
+    half = path.with_suffix(".half")
+    half.write_bytes(canonical(value.model_dump(mode="json")))
+    half.replace(path)
 
 
 def present(scratch: Path) -> list[Presence]:

@@ -17,6 +17,7 @@ from infra.errors import BadRecipe, LuthierError, OutOfMemory
 from infra.frozen import Frozen, canonical
 from infra.launch.lifeline import die_with_parent
 from tasks.training import loading, ranks, zero
+from tasks.training.adding import add_up
 from tasks.training.batches import Split, split, steps
 from tasks.training.behind import Behind
 from tasks.training.blame import Blame
@@ -26,7 +27,7 @@ from tasks.training.judged_sequences import JudgedSequences
 from tasks.training.judged_trainer import JudgedTrainer
 from tasks.training.objectives import Sft
 from tasks.training.places import Places
-from tasks.training.presence import JOINING, LOADING, Telling
+from tasks.training.presence import ADDING, JOINING, LOADING, Telling
 from tasks.training.sequences import Sequences
 from tasks.training.stopping import Agreement
 from tasks.training.trainer import Side, WeightedTrainer
@@ -91,6 +92,9 @@ def train(job: RankJob, telling: Telling) -> None:
         raise BadRecipe("fp16 needs a GPU", place="train.fp16", value=True, remedy="set bf16: true or neither (fp32)")
     dataset, validation = _sequences(job)
     arguments, run = _arguments(job, len(dataset), use_cpu=not on_gpu)
+    if int(os.environ["GROUP_WORLD_SIZE"]) > 1:
+        telling.at(ADDING)
+        add_up(run.device, Path(job.scratch))
     telling.at(LOADING)
     set_seed(config.seed)  # the Trainer seeds too, but only after the adapter has drawn its first weights
     model = loading.load(config, Path(job.weights), run.device)

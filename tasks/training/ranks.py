@@ -3,17 +3,15 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from infra.errors import Crashed, ErrorReport, LuthierError, OutOfMemory, Unreachable, revive
+from infra.errors import Crashed, ErrorReport, LuthierError, OutOfMemory, revive
 from infra.frozen import Frozen, canonical
 from infra.launch.nodes import Place
+from infra.launch.preflight import network
 
 MEET_S = 600  # torchrun of all nodes; their workers have met before
 ENDED = "ended.json"  # how the ranks ended, by torchrun
@@ -42,15 +40,15 @@ def start(module: str, told: Path, scratch: Path, here: int, meeting: Meeting | 
 
     No restarts of its own: with DeepSpeed on gloo they hang; the stage's retry resumes.
     """
-    network = "lo" if meeting is None else _interface(meeting.place.host)
+    interface = "lo" if meeting is None else network(meeting.place.host, meeting.place.node, gpus() > 0).interface
     environment = os.environ | {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // here))),
         "TORCH_EXTENSIONS_DIR": str(scratch / "torch_extensions"),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         # Beside NCCL too: ranks agree on when to save and stop over gloo.
-        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", network)} if network else {}),
-        **({} if _gpus() else {"DS_ACCELERATOR": "cpu"}),
+        **({"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", interface)} if interface else {}),
+        **({} if gpus() else {"DS_ACCELERATOR": "cpu"}),
     }
     command = [
         *(sys.executable, "-m", "tasks.training.torchrun", str(scratch / ENDED)),
@@ -71,21 +69,6 @@ def _rendezvous(meeting: Meeting | None) -> list[str]:
         *("--rdzv-backend=static", f"--master-addr={address.host}", f"--master-port={address.port}"),
         *(f"--rdzv-id={meeting.attempt}", f"--rdzv-conf=timeout={MEET_S}", f"--local-addr={place.host}"),
     ]
-
-
-def _interface(host: str) -> str:
-    """The network that has this machine's address; empty where none has, and gloo finds one by the host's name."""
-    try:
-        own = {found[4][0] for found in socket.getaddrinfo(host, None)}
-    except OSError as error:
-        raise Unreachable(
-            "this node does not know the name that others are to reach it by",
-            place="LUTHIER_HOST",
-            value=f"{host}: {error}",
-            remedy="set an address, or leave it out and it is found",
-        ) from error
-    networks = psutil.net_if_addrs().items()
-    return next((name for name, has in networks if own & {address.address for address in has}), "")
 
 
 def report(scratch: str, error: LuthierError) -> None:
@@ -138,10 +121,11 @@ def _way(code: int) -> str:
 
 def devices() -> int:
     """The ranks that there are where the recipe does not say: one a GPU."""
-    return _gpus() or 1
+    return gpus() or 1
 
 
-def _gpus() -> int:
+def gpus() -> int:
+    """The GPUs that this node's ranks may use."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])

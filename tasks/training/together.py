@@ -1,19 +1,13 @@
 """How the workers of several nodes come to start one training: one decides, all fetch, then their ranks meet."""
 
-import random
-import socket
-
-from infra.errors import BadRecipe, Unreachable
+from infra.errors import BadRecipe
 from infra.frozen import Frozen
+from infra.launch.links import listening
 from infra.launch.nodes import Place
 from infra.launch.peers import Peers
 from infra.launch.work import Work
 from tasks.training.config import TrainConfig
 from tasks.training.ranks import Address, Meeting
-
-# Below what Linux gives to outgoing connections, so that none of them takes it before torchrun does.
-PORTS = range(20000, 32768)
-TRIES = 50
 
 
 class Plan(Frozen):
@@ -48,22 +42,8 @@ def meet(job: Work[TrainConfig], peers: Peers) -> Meeting:
         return Meeting(place, peers.hear("address.json", Address), attempt)
     for node in range(1, place.nodes):
         peers.hear("ready.json", Place, node)
-    address = Address(host=place.host, port=_free_port())
+    with listening() as found:
+        port = found.getsockname()[1]
+    address = Address(host=place.host, port=port)
     peers.tell("address.json", address)
     return Meeting(place, address, attempt)
-
-
-def _free_port() -> int:
-    for port in random.SystemRandom().sample(PORTS, TRIES):
-        with socket.socket() as tried:
-            try:
-                tried.bind(("", port))
-            except OSError:
-                continue
-            return port
-    raise Unreachable(
-        "no port is free for the ranks to meet at",
-        place=f"ports {PORTS.start} to {PORTS.stop - 1}",
-        value=f"{TRIES} were tried",
-        remedy="see what listens there: ss -ltn",
-    )

@@ -12,6 +12,7 @@ from infra.errors import LuthierError, NodeLost, OutOfMemory, Preempted
 from infra.frozen import canonical
 from infra.launch.leaving import Leaving
 from infra.launch.lifeline import end_descendants
+from infra.launch.links import Door, Links
 from infra.launch.peers import Peers
 from infra.launch.work import Summary, Work, main, versions
 from infra.storage import trajectory
@@ -25,6 +26,7 @@ from tasks.training.following import Watch
 from tasks.training.objectives import Sft
 from tasks.training.parts import Share
 from tasks.training.pictures import draw_loss
+from tasks.training.preflight import check, note_sum
 from tasks.training.ranks import devices, reports, start
 from tasks.training.scan import scan
 from tasks.training.together import Plan, hear_plan, meet
@@ -41,9 +43,17 @@ def work(job: Work[TrainConfig]) -> Summary:
 
     Of several nodes the first decides, and has the result; the others have their ranks.
     """
-    here, peers = _ranks_here(job.config), Peers(job.platform, job.spec, job.place)
-    world = here * job.place.nodes
+    peers = Peers(job.platform, job.spec, job.place)
     peers.tell("node.json", job.place)
+    if job.place.nodes == 1:
+        return _train(job, peers, None)
+    with Door(job.spec.attempt, job.place.node) as door:
+        return _train(job, peers, check(job, peers, door))
+
+
+def _train(job: Work[TrainConfig], peers: Peers, links: Links | None) -> Summary:
+    here = _ranks_here(job.config)
+    world = here * job.place.nodes
     fit = Fit(job, world)
     checkpoints, found = _agreed(job, fit, peers, here)
     job.note(resumed_from=found.folder.name if found else "the base model")
@@ -51,9 +61,9 @@ def work(job: Work[TrainConfig]) -> Summary:
     if found and found.changed:
         log.warning("the rest may differ in the last bits from a run without a break: %s", found.changed)
     told = _told(job, found)
-    meeting = meet(job, peers) if job.place.nodes > 1 else None
+    meeting = meet(job, peers) if links else None
     curve = Curve(job.platform.tracking_uri, job.spec.key, _params(job), _memory_tags(job.config, fit))
-    watch = Watch(job.scratch, here, job.config.ddp_timeout, peers=peers)
+    watch = Watch(job.scratch, here, job.config.ddp_timeout, peers=peers, links=links)
     ranks = start("tasks.training.rank", told, job.scratch, here, meeting)
     uploads = Uploads(job, checkpoints)
     lines: list[dict[str, Any]] = []
@@ -147,12 +157,15 @@ def _follow(
                     line["step"],
                     {name: value for name, value in line.items() if name not in ("step", "steps", "eta_s")},
                 )
+            note_sum(job)
             uploads.check()
             if status is not None:
-                _ended(job, status, watch, uploads, peers, leaving)
+                _ended(job, status, watch, uploads, leaving)
                 return
             leaving.look()
             watch.look()
+            if not job.place.first and (at := watch.at()):
+                job.beat(at)  # rank 0 writes the journal, and is elsewhere
             _look_at(job, peers, leaving)
             time.sleep(POLL_S)
 
@@ -181,13 +194,13 @@ def _show(job: Work[TrainConfig], line: dict[str, Any]) -> None:
         log.info("step %s: validation loss %.4f", line["step"], line["eval_loss"])
 
 
-def _ended(job: Work[TrainConfig], status: int, watch: Watch, uploads: Uploads, peers: Peers, leaving: Leaving) -> None:
+def _ended(job: Work[TrainConfig], status: int, watch: Watch, uploads: Uploads, leaving: Leaving) -> None:
     """Nothing where the ranks finished; else what they reported, which tells more than torchrun's exit status."""
     stopped = (job.scratch / STOPPED).exists()
     if stopped or (leaving.asked and status != 0):
         raise Preempted("training was told to end (SIGTERM)", value="it did" if stopped else "its ranks had no time")
     if status != 0:
-        raise peers.why(watch.end(status))
+        raise watch.end(status)
     uploads.finish()
 
 

@@ -76,7 +76,7 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(apart: Machines, by_ssh: 
     assert apart.processes() == []
 
 
-def test_a_wire_through_which_nothing_comes_is_noticed_and_the_next_try_goes_on(
+def test_a_wire_through_which_nothing_comes_is_named_and_the_next_try_goes_on(
     apart: Machines, by_ssh: Bench, tmp_path: Path
 ) -> None:
     fields = RUN | {"max_steps": 40, "ddp_timeout": 30, "resources": {"nodes": 2}}
@@ -91,13 +91,15 @@ def test_a_wire_through_which_nothing_comes_is_noticed_and_the_next_try_goes_on(
     striking = threading.Thread(target=strike, daemon=True)
     striking.start()
     try:
-        with pytest.raises(Unreachable, match="training stood still for 30 s") as caught:
+        # The launch after the one that noticed waits for the way, in vain.
+        with pytest.raises(Unreachable, match="do not reach each other"):
             by_ssh.train(**fields)
-        noticed_s = time.monotonic() - cut_at[0]
+        given_up_s = time.monotonic() - cut_at[0]
     finally:
         wire(network, "up")
-    assert noticed_s < 150
-    assert caught.value.value.count("all_reduce") >= 2, "what the ranks of both nodes wait for"
+    assert given_up_s < 200
+    outcomes = [path.read_text() for path in (tmp_path / "store/jobs/training").glob("*/*/outcome.json")]
+    assert any("LinkLost" in outcome for outcome in outcomes), outcomes
     assert apart.processes() == []
     there = by_ssh.train(**fields)
     assert str(there.summary["resumed_from"]).startswith("checkpoint-")

@@ -180,7 +180,7 @@ def test_the_deployment_can_be_run_from_a_form(prefect: Page, pictures: Path) ->
 def test_a_finished_run_shows_its_stages_and_artifacts(page: Page, addresses: dict[str, str], pictures: Path) -> None:
     visit(page, addresses["run"], page.get_by_role("tab", name="Artifacts"))
     expect(page.get_by_text("Completed").first).to_be_visible()
-    expect(page.get_by_text("10 Task runs")).to_be_visible()
+    expect(page.get_by_text("11 Task runs")).to_be_visible()
     page.get_by_role("tab", name="Artifacts").click()
     for key in ARTIFACTS:
         expect(card(page, key)).to_be_visible()

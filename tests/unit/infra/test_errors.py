@@ -34,6 +34,7 @@ def test_only_lost_is_tried_again() -> None:
         "Adapted",
         "Preempted",
         "NodeLost",
+        "LinkLost",
         "Unreachable",
         "Crashed",
     }

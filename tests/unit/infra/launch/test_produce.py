@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra import settings
-from infra.errors import BadData, Corrupt, Crashed, Lost, LuthierError, OutOfMemory
+from infra.errors import BadData, Corrupt, Crashed, LinkLost, Lost, LuthierError, NodeLost, OutOfMemory, Preempted
 from infra.launch import produce as launching
 from infra.launch.produce import produce
 from infra.launch.resources import Resources
@@ -135,7 +135,7 @@ def test_a_worker_that_exits_without_a_word_crashed(platform: Platform) -> None:
 
 
 def test_of_several_nodes_the_first_commits_and_where_it_goes_without_a_word_all_start_again(
-    platform: Platform, tmp_path: Path
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = toy.step(Toy(act="a node goes", notes=str(tmp_path), value=3))
     made = produce(dataclasses.replace(step, resources=Resources(nodes=2)), platform)
@@ -144,5 +144,28 @@ def test_of_several_nodes_the_first_commits_and_where_it_goes_without_a_word_all
     found = [path.read_text() for path in (platform.home / "store/jobs").rglob("launch.json")]
     assert sum("toy: node 0 was lost" in told and "rank 1: exit status 1" in told for told in found) == 1
     assert sum('"outcome":"committed"' in told for told in found) == 1
+    assert "toy lost a node (1 of 10): toy: node 0 was lost" in caplog.text
+    assert "pre-empted" not in caplog.text
     (done,) = (platform.home / f"store/jobs/toy/{made.key}/{made.attempt}").glob("outcome-1.json")
     assert '"state":"done"' in done.read_text()
+
+
+def test_a_stage_that_leaves_again_and_again_fails_with_the_last_reason(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "MAX_PREEMPTIONS", 0)
+    with pytest.raises(Crashed) as caught:
+        toy.run(Toy(act="a dark way"))
+    assert caught.value.value == "the last time: nodes 0 (a) and 1 (b) do not reach each other any more"
+
+
+@pytest.mark.parametrize(
+    ("leave", "said"),
+    [
+        (Preempted("x"), "was pre-empted"),
+        (NodeLost("x"), "lost a node"),
+        (LinkLost("x"), "has nodes that do not reach each other"),
+    ],
+)
+def test_what_made_a_launch_end_is_called_what_it_was(leave: Preempted, said: str) -> None:
+    assert launching._how(leave) == said

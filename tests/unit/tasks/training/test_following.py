@@ -12,11 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.errors import BadTraining, Crashed, ErrorReport, OutOfMemory, Unreachable
+from infra.errors import BadTraining, Crashed, ErrorReport, LinkLost, NodeLost, OutOfMemory, Unreachable
 from infra.frozen import canonical
+from infra.launch import peers as launch_peers
+from infra.launch.links import Links, Reached, Spot, Way
 from infra.launch.nodes import Place
 from infra.launch.peers import Peers
-from infra.launch.step import Spec
+from infra.launch.step import Beat, Outcome, Spec
 from tasks.training import following
 from tasks.training.following import Standing, Standings, Watch
 from tasks.training.presence import LOADING, TRAINING, Telling, present
@@ -26,7 +28,7 @@ from tests import jobs
 RANK = """
 import sys, threading, time
 from pathlib import Path
-from tasks.training.presence import JOINING, TRAINING, Telling
+from tasks.training.presence import ADDING, JOINING, TRAINING, Telling
 
 threading.Thread(target=time.sleep, args=(600,), daemon=True).start()  # one that is not asked for
 
@@ -38,7 +40,7 @@ def reads_a_row_that_never_comes():
 
 telling = Telling(Path(sys.argv[1]))
 phase, step, where = sys.argv[2:]
-telling.at({"join": JOINING, "train": TRAINING}[phase], int(step))
+telling.at({"join": JOINING, "add": ADDING, "train": TRAINING}[phase], int(step))
 globals()[where]()
 """
 
@@ -70,13 +72,13 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def found(watch: Watch, within: float) -> Unreachable:
+def found(watch: Watch, within: float) -> Unreachable | NodeLost:
     """What the watch raises, at most so many seconds from now."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
             watch.look()
-        except Unreachable as error:
+        except (Unreachable, NodeLost) as error:
             return error
         time.sleep(0.05)
     raise AssertionError("nothing was found")
@@ -111,7 +113,7 @@ def of_two(tmp_path: Path, node: int) -> Peers:
 def test_a_rank_of_another_node_is_named_with_it(tmp_path: Path, start: Start) -> None:
     start(step=8)
     there = Standing(rank=1, node=1, pid=77, state="sleeping", phase=TRAINING, step=7, part=0, place="row.py:3 read")
-    of_two(tmp_path, 1).tell("standing.json", Standings(ranks=[there]))
+    of_two(tmp_path, 1).tell("standing.json", Standings(ranks=(there,)))
     error = found(Watch(tmp_path, 1, step_s=0.5, peers=of_two(tmp_path, 0)), within=10)
     assert error.what == "training stood still for 0 s: rank 1 on node 1 (pid 77) is behind the others, at step 7"
     assert error.place == "row.py:3 read"
@@ -129,16 +131,106 @@ def test_another_node_leaves_the_verdict_to_the_first(
     assert second.read("standing.json", Standings, 1) is not None
 
 
+def dark_ways(node: int) -> Reached:
+    """What a node finds that hears nothing of the other."""
+    return Reached(ways=(Way(node=1 - node, why="timed out", silent=True),))
+
+
+class Dark(Links):
+    """Ways at which nothing comes back."""
+
+    def reach(self, _within_s: float = 0.0) -> Reached:
+        return dark_ways(self.node)
+
+
+def in_the_dark(node: int) -> Links:
+    spots = [Spot(node=number, host=f"10.0.0.{number + 1}", address="", port=1) for number in range(2)]
+    return Dark(node, "a", spots)
+
+
+def waiting_there(state: str = "sleeping") -> Standing:
+    return Standing(rank=1, node=1, pid=77, state=state, phase=TRAINING, step=8, part=0, place="reduce.py:3 wait")
+
+
+DARK = "nodes 0 (10.0.0.1) and 1 (10.0.0.2) do not reach each other any more"
+
+
+def test_nodes_between_which_nothing_passes_are_named_rather_than_a_rank(tmp_path: Path, start: Start) -> None:
+    start(step=8)
+    of_two(tmp_path, 1).tell("standing.json", Standings(ranks=(waiting_there(),), reached=dark_ways(1)))
+    watch = Watch(tmp_path, 1, step_s=0.5, peers=of_two(tmp_path, 0), links=in_the_dark(0))
+    error = found(watch, within=10)
+    assert type(error) is LinkLost
+    assert error.what == DARK
+    assert "from node 0 to timed out" in error.place
+    assert "rank 1 (pid 77, sleeping) training 8 in reduce.py:3 wait" in error.value
+
+
+def test_a_rank_that_is_stopped_is_named_all_the_same(tmp_path: Path, start: Start) -> None:
+    start(step=8)
+    there = Standings(ranks=(waiting_there("stopped"),), reached=dark_ways(1))
+    of_two(tmp_path, 1).tell("standing.json", there)
+    error = found(Watch(tmp_path, 1, 0.5, peers=of_two(tmp_path, 0), links=in_the_dark(0)), within=10)
+    assert type(error) is Unreachable
+    assert "rank 1 on node 1 (pid 77) is stopped" in error.what
+
+
+def test_a_node_that_is_gone_is_told_from_a_way_that_is(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch_peers, "GONE_S", 0.5)
+    monkeypatch.setattr(launch_peers, "LOOK_S", 0.0)
+    start(step=8)
+    peers = of_two(tmp_path, 0)
+    of_two(tmp_path, 1).tell("heartbeat.json", Beat(at=1.0, phase="training at step 7"))
+    peers.look()
+    error = found(Watch(tmp_path, 1, 0.5, peers=peers, links=in_the_dark(0)), within=10)
+    assert type(error) is NodeLost
+    assert error.what == "node 1 was lost"
+    assert error.value == "last heard: training at step 7"
+
+
+def test_ranks_that_died_as_the_way_went_dark_are_explained_by_that(tmp_path: Path) -> None:
+    (tmp_path / ENDED).write_text(json.dumps({"0": 1}))
+    second = of_two(tmp_path, 1)
+    second.tell("parted.json", Standings(reached=dark_ways(1)))
+    second.tell("outcome.json", Outcome(state="failed", error=Crashed("a rank died").report()))
+    watch = Watch(tmp_path, 1, 0.5, peers=of_two(tmp_path, 0), links=in_the_dark(0))
+    error = watch.end(1)
+    assert type(error) is LinkLost
+    assert error.what == DARK
+    reaches = Reached(ways=(Way(node=0),))
+    second.tell("parted.json", Standings(reached=reaches))
+    assert type(watch.end(1)) is Crashed, "the other reached this one: it is its own rank that died"
+    assert type(Watch(tmp_path, 1, 0.5, peers=second, links=in_the_dark(1)).end(1)) is Crashed, "the first node decides"
+
+
+def test_the_first_sum_has_a_deadline_of_its_own(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "ADD_S", 0.2)
+    pid = start("add")
+    watch = Watch(tmp_path, 1, step_s=600)
+    assert f"training stood still for 0 s: rank 0 (pid {pid})" in found(watch, within=10).what
+    assert not watch.training()
+
+
+def test_ranks_that_never_meet_across_a_dark_way_are_told_so(tmp_path: Path, start: Start) -> None:
+    start("join")
+    error = found(Watch(tmp_path, 1, 600, start_s=0.5, peers=of_two(tmp_path, 0), links=in_the_dark(0)), within=10)
+    assert error.what == DARK
+
+
 def test_ranks_that_get_on_are_left_alone(tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     start(step=1)
     monkeypatch.setenv("RANK", "1")
     telling, watch = Telling(tmp_path), Watch(tmp_path, 2, step_s=0.6)
+    assert watch.at() == ""
     telling.at(LOADING)
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
         telling.at(TRAINING, part=int(1e6 * (end - time.monotonic())))
         watch.look()
         time.sleep(0.05)
+    assert watch.at() == "training at step 1"
 
 
 def test_a_rank_that_never_came_up_is_named_before_the_deadline_of_a_step(tmp_path: Path, start: Start) -> None:

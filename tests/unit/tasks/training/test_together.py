@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from infra.errors import BadRecipe
+from infra.launch.links import PORTS
 from infra.launch.nodes import Place
 from infra.launch.peers import Peers
 from infra.launch.work import Work
 from tasks.training import ranks
 from tasks.training.config import TrainConfig
 from tasks.training.ranks import Address, Meeting
-from tasks.training.together import PORTS, Plan, hear_plan, meet
+from tasks.training.together import Plan, hear_plan, meet
 from tests import jobs
 
 CONFIG = TrainConfig.model_validate({"tuning": {"method": "lora"}, "resources": {"nodes": 2}})
@@ -61,11 +62,6 @@ def test_torchrun_is_told_where_and_as_whom() -> None:
     assert {"--nnodes=2", "--node-rank=1", "--master-addr=10.0.0.1", "--master-port=20001"} <= set(told)
     assert "--local-addr=10.0.0.2" in told
     assert "--nnodes=1" in ranks._rendezvous(None)
-
-
-def test_the_network_is_that_of_the_nodes_address() -> None:
-    assert ranks._interface("127.0.0.1") == "lo"
-    assert ranks._interface("192.0.2.1") == ""
 
 
 def test_processes_are_of_all_nodes_together() -> None:
