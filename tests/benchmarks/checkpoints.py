@@ -21,7 +21,9 @@ from transformers import TrainerCallback
 
 from tasks.training import loading, rank
 from tasks.training.behind import Behind
+from tasks.training.blame import Blame
 from tasks.training.config import TrainConfig
+from tasks.training.places import Places
 from tasks.training.trainer import WeightedTrainer
 from tests import tiny
 from tests.benchmarks.figures import figure, note
@@ -111,6 +113,7 @@ def _train(root: Path) -> tuple[Measured, int]:
         train=train,
         validation=validation,
         shape=run.shape,
+        blame=Blame(train, Places(index, [shard]), config.seed, run.shape, 0),
         behind=behind,
         describe=lambda _: None,
     )

@@ -28,7 +28,7 @@ MEANS = {
     "R4": "flipped bits and cuts in artifacts, records and checkpoints that are found",
     "R5": "a run in bad weather with an outage of a minute: what it takes beyond the outage",
     "R6": "until a flow's processes are gone, and until one that hangs is found out",
-    "R10": "runs through 100 faults that a seed drew: steps by hand, and how much of the CPU time was needed",
+    "R10": "runs through faults that a seed drew, n of them: steps by hand, and how much of the CPU time was needed",
     "P9": "training waits for a checkpoint",
     "P10": "transfer to and from S3: megabytes a CPU-second beside others, memory",
     "P12": "the same run again, beside the first",
