@@ -56,7 +56,7 @@ def _begin(batch: Batch) -> list[str]:
         f"cd {shlex.quote(str(batch.folder))} && rm -f ended || exit 1",
         'echo "${SLURM_RESTART_COUNT:-0} $(date +%s)" > started.half && mv started.half started',
         "export SLURM_EXPORT_ENV=ALL",
-        """trap 'scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; srun would kill them, and scancel may wait""",
+        """trap 'timeout 4 scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; after 5 s it would try a requeued job again""",
     ]
 
 

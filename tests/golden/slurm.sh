@@ -21,7 +21,7 @@
 cd /shared/me/.luthier/jobs/it && rm -f ended || exit 1
 echo "${SLURM_RESTART_COUNT:-0} $(date +%s)" > started.half && mv started.half started
 export SLURM_EXPORT_ENV=ALL
-trap 'scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; srun would kill them, and scancel may wait
+trap 'timeout 4 scancel --signal=TERM "$SLURM_JOB_ID" &' TERM  # to the steps; after 5 s it would try a requeued job again
 module load cuda/12.4
 ulimit -n 65536
 
