@@ -15,6 +15,7 @@ from infra.settings import Platform
 from infra.storage.lineage import locate
 from pipelines.cli import screen
 from pipelines.cli.versions import lookup
+from tasks.registry.promotion import VERDICT, require_passed
 
 if TYPE_CHECKING:
     from infra.tracking.lookup import Version
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 BY, AT, WHY = "luthier.promoted_by", "luthier.promoted_at", "luthier.promoted_why"
 BACK_BY, BACK_AT, BACK_WHY = "luthier.rolled_back_by", "luthier.rolled_back_at", "luthier.rolled_back_why"
-VERDICT, INCUMBENT = "luthier.verdict", "luthier.incumbent_sha256"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a registered model, such as tickets")]
 
 
@@ -78,7 +78,7 @@ def promote(
         return
     locate(platform.store, one.source, one.content)
     if not override:
-        _require_passed(one, now)
+        require_passed(one, now)
     why = f"override: {override}" if override else f"gate: {one.tags[VERDICT]}"
     from infra.tracking.production import promote as move  # noqa: PLC0415 - MLflow takes seconds to load
     from infra.tracking.versions import Versions  # noqa: PLC0415
@@ -140,22 +140,6 @@ def _remember(platform: Platform, name: str) -> None:
     from tasks.registry.incumbent import remember  # noqa: PLC0415 - MLflow takes seconds to load
 
     remember(platform, _now(platform, name))
-
-
-def _require_passed(one: "Version", now: "Production") -> None:
-    said = one.tags.get(VERDICT, "none")
-    if said != "promote":
-        raise Refused(
-            "the version has not passed its gate",
-            value=f"{one.name}/{one.number}: {said}",
-            remedy=f"`luthier show {one.name}/{one.number}` tells why; --override REASON promotes it all the same",
-        )
-    if now.champion is not None and one.tags.get(INCUMBENT, "") != now.champion.content:
-        raise Refused(
-            "the version has passed its gate, but not beside what is in production now",
-            value=f"{one.name}/{one.number}, in production is {now.champion.number}",
-            remedy="run its recipe again, which compares them; --override REASON promotes it without",
-        )
 
 
 def _signed(by: str, at: str) -> dict[str, str]:

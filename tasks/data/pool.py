@@ -115,16 +115,17 @@ def run(orders: Iterable[Order], platform: Platform, workers: int, heard: Callab
                     yield waiting.next().result()
             while waiting.futures:
                 yield waiting.next().result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, Unreachable):
-                for process in multiprocessing.active_children():
-                    process.kill()  # it would be waited for
-            if isinstance(error, BrokenProcessPool):
-                raise Crashed(
-                    "a process that prepared rows died", remedy="most often for memory: lower data.num_proc"
-                ) from error
+        except Unreachable:
+            for process in multiprocessing.active_children():
+                process.kill()  # it would be waited for
             raise
+        except BrokenProcessPool as error:
+            raise Crashed(
+                "a process that prepared rows died", remedy="most often for memory: lower data.num_proc"
+            ) from error
+        finally:
+            # Where all is made its processes are waited for: what follows would need their memory too.
+            pool.shutdown(wait=not waiting.futures, cancel_futures=True)
 
 
 class Waiting:

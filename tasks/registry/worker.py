@@ -16,6 +16,7 @@ from infra.tracking.pages import attach
 from infra.tracking.versions import CONTENT, INCUMBENT, REGISTRATION, Versions
 from tasks.registry.card import Card, Figures, Scores, render
 from tasks.registry.config import RegisterConfig
+from tasks.registry.promotion import VERDICT
 from tasks.registry.story import PICTURE, picture, story
 
 REPORT = ("report.html", "report.json")
@@ -116,7 +117,7 @@ def tags(card: Card, model: Receipt, registration: str) -> dict[str, str]:
         "luthier.base_sha256": card.base_sha256,
         "luthier.data_report": card.report,
         "luthier.incumbent": card.against,
-        "luthier.verdict": card.outcome or ("promote" if card.promote else "hold"),
+        VERDICT: card.outcome or ("promote" if card.promote else "hold"),
         **lineage,
     }
 
