@@ -1,5 +1,6 @@
 """Text on its way to people: what could steer a terminal is left out, and bytes get their unit."""
 
+import re
 import unicodedata
 
 _KEPT = "\n\t"
@@ -16,6 +17,11 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """The same on one line: for names, tags and cells of a table."""
     return " ".join(clean(text).split())
+
+
+def inert(text: str) -> str:
+    """The same as Markdown in which nothing becomes a link, a picture or HTML; headings, tables and code stay."""
+    return re.sub(r"[\\\[\]<>]", r"\\\g<0>", clean(text))
 
 
 def size(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What a Prefect server should hold for Luthier: the work pool, the deployments of prefect.yaml, two automations.
+"""What a Prefect server should hold for Luthier: the work pool, the deployments of prefect.yaml, automations.
 
 All of it is reconciled by name through Prefect's REST API, so that it may be applied again at any time, and without
 importing Prefect, which costs seconds.
@@ -21,11 +21,9 @@ import yaml
 from infra.errors import Crashed, Refused, Unreachable
 from infra.stack import private
 from infra.stack.health import call
-from infra.stack.services import HEARTBEAT_S, POOL
+from infra.stack.services import POOL
 
 BUSY_S = 60.0
-SILENT_BEATS = 3  # missed heartbeats after which a run counts as gone, so that it is marked within two minutes
-GONE, FAILED = "luthier: a run without a heartbeat has crashed", "luthier: tell of a failed run"
 BLOCK = "luthier-notify"
 _OURS = Path(__file__).parents[1]
 _CLOUD = re.compile(r"https://api(\..*)/api/accounts/([^/]+)/workspaces/([^/]+)")
@@ -132,62 +130,6 @@ class Server:
         return (
             f"https://app{cloud[1]}/account/{cloud[2]}/workspace/{cloud[3]}" if cloud else self.api.removesuffix("/api")
         )
-
-
-def ensure_automations(server: Server, notify_url: str) -> str:
-    """Both automations, or only the first without an address to notify; a line that says which."""
-    server.ensure_automation(gone())
-    if not notify_url:
-        server.drop_automation(FAILED)
-        return "a run without a heartbeat is marked crashed; nobody is told of failures (LUTHIER_NOTIFY_URL is not set)"
-    server.ensure_automation(failed(server.ensure_webhook(notify_url)))
-    return "a run without a heartbeat is marked crashed; failures are told to the address in LUTHIER_NOTIFY_URL"
-
-
-def gone() -> dict[str, Any]:
-    """After a heartbeat there must be another event of the same run in time, or the run is marked crashed."""
-    within = HEARTBEAT_S * SILENT_BEATS
-    return {
-        "name": GONE,
-        "description": f"Its process is gone where a run has sent nothing for {within} s (Prefect: detect zombie flows).",
-        "enabled": True,
-        "trigger": {
-            "type": "event",
-            "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            "after": ["prefect.flow-run.heartbeat"],
-            "expect": ["prefect.flow-run.*"],
-            "for_each": ["prefect.resource.id"],
-            "posture": "Proactive",
-            "threshold": 1,
-            "within": within,
-        },
-        "actions": [
-            {
-                "type": "change-flow-run-state",
-                "state": "CRASHED",
-                "message": f"no heartbeat for {within} s; run it again, it goes on from what is committed",
-            }
-        ],
-    }
-
-
-def failed(webhook: str) -> dict[str, Any]:
-    """Each run that ends as failed or crashed is told to a webhook, as the JSON `{"text": …}` that chats understand."""
-    text = "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }} {{ flow_run|ui_url }}"
-    return {
-        "name": FAILED,
-        "description": "Posts to the webhook block " + BLOCK,
-        "enabled": True,
-        "trigger": {
-            "type": "event",
-            "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            "expect": ["prefect.flow-run.Failed", "prefect.flow-run.Crashed"],
-            "posture": "Reactive",
-            "threshold": 1,
-            "within": 0,
-        },
-        "actions": [{"type": "call-webhook", "block_document_id": webhook, "payload": '{"text": "' + text + '"}'}],
-    }
 
 
 def stanzas(project: Path) -> list[Stanza]:

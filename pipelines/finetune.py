@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from infra.storage.receipt import Receipt
+from pipelines.approval import UNASKED, Approval, concluded, decide
 from pipelines.checks import checked
 from pipelines.console import outlive_the_pipe
 from pipelines.recipe import load
@@ -19,12 +20,15 @@ from tasks.training.task import train
 
 
 @flow(name="finetune", log_prints=True)
-def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None) -> Receipt:
+def finetune(
+    recipe: str = "quickstart", overrides: dict[str, Any] | None = None, approval: Approval = UNASKED
+) -> Receipt:
     """Each stage stores what it made and hands on a receipt; what is committed already is not made again.
 
     Args:
         recipe: The name of a recipe that ships with Luthier, or the path of a YAML file on the machine of the worker.
         overrides: Fields that win over the recipe's, as JSON (menu ⋮) such as {"train.max_steps": 20}.
+        approval: Whether a version that has passed its gate waits here for somebody who approves it.
     """
     outlive_the_pipe()
     plan = checked(load(recipe, overrides))
@@ -44,4 +48,4 @@ def finetune(recipe: str = "quickstart", overrides: dict[str, Any] | None = None
     verdict = judge(plan.gate.against(rival.version if rival else None), baseline, scores, prompted, incumbent)
     version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)
     announce(baseline, prompted, incumbent, scores, verdict, version)
-    return version
+    return concluded(version, decide(approval, version, verdict))

@@ -49,8 +49,13 @@ class Registered:
 
     def register(self, promote: bool = True, name: str = NAME) -> Receipt:
         """Register what the inputs are now, as the stage's worker does."""
-        verdict = {"promote": promote, "failed": [] if promote else ["echo exact_match: 0, asked ≥ 1"]}
-        self.inputs["verdict"] = keep(self.on, self.room, "gate", {"verdict.json": json.dumps(verdict)}, verdict)
+        verdict = {
+            "promote": promote,
+            "outcome": "promote" if promote else "hold",
+            "failed": [] if promote else ["echo exact_match: 0, asked ≥ 1"],
+        }
+        files = {"verdict.json": json.dumps(verdict), "verdict.md": "# Promote\n" if promote else "# Hold\n"}
+        self.inputs["verdict"] = keep(self.on, self.room, "gate", files, verdict)
         config = RegisterConfig(name=name)
         key = f"{len(list(self.on.home.rglob('MANIFEST.json'))):064x}"
         job = jobs.job(self.on, "registry", config, self.inputs, key)

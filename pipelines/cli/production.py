@@ -4,7 +4,6 @@ import getpass
 import os
 import re
 import socket
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +14,12 @@ from infra.settings import Platform
 from infra.storage.lineage import locate
 from pipelines.cli import screen
 from pipelines.cli.versions import lookup
-from tasks.registry.promotion import VERDICT, require_passed
+from tasks.registry import promotion
 
 if TYPE_CHECKING:
     from infra.tracking.lookup import Version
     from infra.tracking.production import Production
 
-BY, AT, WHY = "luthier.promoted_by", "luthier.promoted_at", "luthier.promoted_why"
-BACK_BY, BACK_AT, BACK_WHY = "luthier.rolled_back_by", "luthier.rolled_back_at", "luthier.rolled_back_why"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a registered model, such as tickets")]
 
 
@@ -76,15 +73,7 @@ def promote(
     if now.champion is not None and now.champion.number == one.number:
         screen.say(f"{one.name}/{one.number} is in production already")
         return
-    locate(platform.store, one.source, one.content)
-    if not override:
-        require_passed(one, now)
-    why = f"override: {override}" if override else f"gate: {one.tags[VERDICT]}"
-    from infra.tracking.production import promote as move  # noqa: PLC0415 - MLflow takes seconds to load
-    from infra.tracking.versions import Versions  # noqa: PLC0415
-
-    move(Versions(platform.tracking_uri), now, one.number, {**_signed(BY, AT), WHY: why})
-    _remember(platform, one.name)
+    promotion.promote(platform, one, now, _who(), override=override)
     before = f"; before it was {now.name}/{now.champion.number}" if now.champion else ""
     screen.say(f"{one.name}/{one.number} is in production (models:/{one.name}@champion){before}")
 
@@ -115,8 +104,9 @@ def rollback(
     from infra.tracking.production import swap  # noqa: PLC0415 - MLflow takes seconds to load
     from infra.tracking.versions import Versions  # noqa: PLC0415
 
-    swap(Versions(platform.tracking_uri), now, champion, previous, {**_signed(BACK_BY, BACK_AT), BACK_WHY: reason})
-    _remember(platform, name)
+    told = {**promotion.signed(promotion.BACK_BY, promotion.BACK_AT, _who()), promotion.BACK_WHY: reason}
+    swap(Versions(platform.tracking_uri), now, champion, previous, told)
+    promotion.remember(platform, name)
     screen.say(
         f"{name}/{previous.number} is in production again (models:/{name}@champion); {champion.number} was taken back"
     )
@@ -136,16 +126,8 @@ def _now(platform: Platform, name: str) -> "Production":
     return production(look, name)
 
 
-def _remember(platform: Platform, name: str) -> None:
-    from tasks.registry.incumbent import remember  # noqa: PLC0415 - MLflow takes seconds to load
-
-    remember(platform, _now(platform, name))
-
-
-def _signed(by: str, at: str) -> dict[str, str]:
-    """Who does this, and when."""
-    who = os.environ.get("MLFLOW_TRACKING_USERNAME") or f"{getpass.getuser()}@{socket.gethostname()}"
-    return {by: who, at: datetime.now(UTC).isoformat(timespec="seconds")}
+def _who() -> str:
+    return os.environ.get("MLFLOW_TRACKING_USERNAME") or f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _note_moves(now: "Production") -> None:
@@ -164,20 +146,16 @@ def _told(one: "Version") -> dict[str, Any]:
         "version": one.number,
         "aliases": [*one.aliases],
         "created": one.created_ms,
-        "verdict": one.tags.get(VERDICT, ""),
+        "verdict": one.tags.get(promotion.VERDICT, ""),
         "against": one.tags.get("luthier.incumbent", ""),
-        "promoted_at": one.tags.get(AT, ""),
-        "promoted_by": one.tags.get(BY, ""),
-        "promoted_why": one.tags.get(WHY, ""),
-        "rolled_back_at": one.tags.get(BACK_AT, ""),
-        "rolled_back_by": one.tags.get(BACK_BY, ""),
-        "rolled_back_why": one.tags.get(BACK_WHY, ""),
+        **{tag.removeprefix("luthier."): one.tags.get(tag, "") for tag in promotion.KEPT},
     }
 
 
 def _row(one: dict[str, Any]) -> list[str]:
     back = [f"taken back {one['rolled_back_at'][:10]} by {one['rolled_back_by']}"] if one["rolled_back_at"] else []
-    why = [part for part in (one["promoted_why"], *back, one["rolled_back_why"]) if part]
+    no = [f"refused {one['refused_at'][:10]} by {one['refused_by']}"] if one["refused_at"] else []
+    why = [part for part in (*no, one["refused_why"], one["promoted_why"], *back, one["rolled_back_why"]) if part]
     return [
         screen.stack([str(one["version"]), *(f"@{alias}" for alias in one["aliases"])], " "),
         screen.when(one["created"])[:10],

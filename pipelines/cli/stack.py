@@ -92,11 +92,11 @@ class _Prefect:
             ) from None
 
     def _apply(self, plan: Plan, memory: Memory) -> None:
-        from pipelines import automations  # noqa: PLC0415 - only this verb needs them
+        from pipelines import alarms, automations  # noqa: PLC0415 - only this verb needs them
 
         server = automations.Server(f"{plan.url('prefect')}/api", plan.secrets.prefect)
         server.ensure_pool()
-        self.told = automations.ensure_automations(server, self._notify_url)
+        self.told = alarms.ensure_automations(server, self._notify_url)
         if self.project is None:
             return
         print_ = automations.fingerprint(self.project)

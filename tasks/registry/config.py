@@ -1,6 +1,7 @@
 """The shape of the recipe's `register:` section."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -37,3 +38,15 @@ class ProductionConfig(Frozen):
 
     name: str
     version: str | None = None
+
+
+class DecisionConfig(Frozen):
+    """What is to be done about a version: only look, or carry out what `who` decided. `verdict` is the content of the
+    verdict that the decision rests on."""
+
+    name: str
+    version: int
+    verdict: str
+    act: Literal["look", "approve", "refuse"] = "look"
+    who: str = ""
+    why: str = ""

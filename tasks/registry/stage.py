@@ -1,4 +1,6 @@
-"""Register a merged model in MLflow: a version whose source is the artifact itself, nothing copied. And what is in production."""
+"""Register a merged model in MLflow: a version whose source is the artifact itself, nothing copied.
+
+And what is in production, and what is decided about that."""
 
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
@@ -6,8 +8,9 @@ from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from infra.storage.store import Store
 from infra.tracking import database
-from tasks.registry.config import ProductionConfig, RegisterConfig
+from tasks.registry.config import DecisionConfig, ProductionConfig, RegisterConfig
 from tasks.registry.rivals import Rivals
+from tasks.registry.standing import Standing
 
 CHAMPION = "champion"
 NOBODY = "none"
@@ -68,3 +71,10 @@ def last_known(config: RegisterConfig, version: str | None, store: Store) -> Riv
     step = incumbent_step(config, version)
     found = store.find(step.stage, step.key)
     return Rivals.model_validate(found.summary) if found else Rivals()
+
+
+def decision(config: DecisionConfig, platform: Platform, on_beat: OnBeat | None = None) -> Standing:
+    """What is left to decide about a version, or what came of carrying a decision out; Unreachable where MLflow is away,
+    and then no alias has moved."""
+    step = Step("decision", 1, config, always=True, module="tasks.registry.deciding")
+    return Standing.model_validate(produce(step, platform, on_beat).summary)

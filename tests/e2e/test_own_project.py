@@ -51,7 +51,8 @@ def test_a_new_project_can_be_planned_and_deployed_at_once(stack: Stack, tmp_pat
     known = stack.prefect("deployments/name/finetune/parts")
     assert f"/deployments/deployment/{known['id']}\n" in told
     assert known["work_pool_name"] == f"pool-{tmp_path.name}"
-    assert known["parameters"] == {"recipe": "recipes/parts.yaml", "overrides": {}}
+    given = {"recipe": "recipes/parts.yaml", "overrides": {}, "approval": {"ask": False}}
+    assert known["parameters"] == given
     assert known["entrypoint"] == "pipelines.finetune.finetune"
     assert str(project) in str(known["pull_steps"])
     assert [one["schedule"]["cron"] for one in known["schedules"]] == ["0 6 * * 1"]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from infra.stack import ports, postgres
-from pipelines.automations import FAILED, GONE
+from pipelines.alarms import FAILED, GONE, WAITING
 from tests.e2e.stack import SERVICES, Stack, assert_gone, begin, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
@@ -106,12 +106,12 @@ def test_the_deployment_the_pool_and_one_automation_are_there(stack: Stack) -> N
     assert [automation["name"] for automation in stack.prefect("automations/filter", {})] == [GONE]
 
 
-def test_with_an_address_to_notify_failures_are_told_to_it(stack: Stack) -> None:
+def test_with_an_address_to_notify_failures_and_approvals_are_told_to_it(stack: Stack) -> None:
     address = "http://127.0.0.1:9/hush-hush-hush"
     for _ in range(2):
         assert address not in stack("up", LUTHIER_NOTIFY_URL=address)
     assert sorted(automation["name"] for automation in stack.prefect("automations/filter", {})) == sorted(
-        [GONE, FAILED]
+        [GONE, FAILED, WAITING]
     )
 
 

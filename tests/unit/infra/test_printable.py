@@ -3,7 +3,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.printable import clean, line
+from infra.printable import clean, inert, line
 
 
 def test_escape_sequences_lose_what_makes_them_one() -> None:
@@ -25,3 +25,9 @@ def test_nothing_but_lines_and_tabs_is_left_of_control_characters(text: str) -> 
     left = {char for char in clean(text) if unicodedata.category(char) == "Cc"}
     assert left <= {"\n", "\t"}
     assert "\n" not in line(text)
+
+
+def test_in_inert_text_nothing_acts_and_tables_and_code_stay() -> None:
+    assert inert("| `a` | **b** |\n# c") == "| `a` | **b** |\n# c"
+    assert inert("![p](x) <b>") == r"!\[p\](x) \<b\>"
+    assert inert(r"\[a\](x)") == r"\\\[a\\\](x)", "one that was escaped before stays so"

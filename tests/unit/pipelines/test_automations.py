@@ -7,7 +7,7 @@ from urllib.error import HTTPError
 import pytest
 
 from infra.errors import Refused, Unreachable
-from pipelines import automations
+from pipelines import alarms, automations
 from tests.script import Script, serving
 
 PREFECT_YAML = """
@@ -52,12 +52,12 @@ def test_what_is_not_there_is_none(script: Script) -> None:
     assert prefect(script).ask("work_pools/luthier", method="GET") is None
 
 
-SERVERS_OWN = {**automations.gone(), "id": "1", "created": "today", "tags": []}
+SERVERS_OWN = {**alarms.gone(), "id": "1", "created": "today", "tags": []}
 
 
 @pytest.mark.parametrize("script", [([200], [SERVERS_OWN])], indirect=True)
 def test_an_automation_that_is_as_it_should_be_is_not_written_anew(script: Script) -> None:
-    prefect(script).ensure_automation(automations.gone())
+    prefect(script).ensure_automation(alarms.gone())
     assert [asked[1] for asked in script.asked] == ["/api/automations/filter"]
 
 
@@ -65,7 +65,7 @@ def test_an_automation_that_is_as_it_should_be_is_not_written_anew(script: Scrip
     "script", [([200], [{**SERVERS_OWN, "enabled": False}, {**SERVERS_OWN, "id": "2"}])], indirect=True
 )
 def test_a_changed_one_is_put_right_and_a_second_one_removed(script: Script) -> None:
-    prefect(script).ensure_automation(automations.gone())
+    prefect(script).ensure_automation(alarms.gone())
     assert [(asked[0], asked[1]) for asked in script.asked[1:]] == [
         ("DELETE", "/api/automations/2"),
         ("PUT", "/api/automations/1"),

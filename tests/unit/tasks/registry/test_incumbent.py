@@ -12,18 +12,12 @@ from infra.tracking.production import MOVED, production
 from tasks.registry import incumbent, stage
 from tasks.registry.config import ProductionConfig, RegisterConfig
 from tasks.registry.rivals import Rivals
-from tests import jobs, registered
+from tests import jobs
 from tests.registered import NAME, Registered
 
 pytestmark = pytest.mark.heavy
 
 CONFIG = RegisterConfig(name=NAME)
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    """Version 1 held, version 2 promoted to candidate."""
-    return registered.held_and_promoted(tmp_path_factory.mktemp("registered"))
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """What the `train:` section refuses, and how it says so."""
 
+import ast
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +41,13 @@ def test_an_unknown_training_argument_is_refused_before_anything_runs() -> None:
         stage.check(TrainConfig.model_validate({"tuning": LORA, "training_args": {"adam_beta_2": 0.95}}))
     assert refused.value.place == "train.training_args.adam_beta_2"
     assert "adam_beta2" in refused.value.remedy
+
+
+def test_the_known_training_arguments_are_the_fields_of_the_installed_class() -> None:
+    tree = ast.parse((Path(str(find_spec("transformers").origin)).parent / "training_args.py").read_text())  # type: ignore[union-attr]
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
+    fields = (item.target for item in found.body if isinstance(item, ast.AnnAssign))
+    assert stage.training_arguments() == {field.id for field in fields if isinstance(field, ast.Name)}
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_runs() -> None:
