@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help quickstart up down test test-all check unit bench bench-data bench-gate bench-nodes bench-recovery constraints clean
+.PHONY: help quickstart up down test test-all check unit demo-cadence bench bench-data bench-gate bench-nodes bench-recovery constraints clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ check: $(INSTALLED)  ## style, types, import contracts, unit tests without a mod
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m "not slow and not s3 and not heavy" tests/unit tests/test_house.py
+
+demo-cadence: $(INSTALLED)  ## a model's life on servers of its own: retrained, approved, held, skipped, rolled back (30 minutes)
+	$(BIN)/python -m tests.demos.cadence
 
 bench: $(INSTALLED)  ## measurements beside peers; one JSON line a figure
 	$(BIN)/python -m tests.benchmarks

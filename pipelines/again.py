@@ -64,8 +64,11 @@ class Made:
         path.write_text(f"# When to use it: to make {title} again.\n{text}", encoding="utf-8")
         return path
 
-    def changed(self, recipe: Recipe) -> Iterator[str]:
-        """In words, each input that is not there any more or is not what it was; nothing where a run would be the same."""
+    def changed(self, recipe: Recipe, store: Store | None = None) -> Iterator[str]:
+        """In words, each input that is not there any more or is not what it was; nothing where a run would be the same.
+
+        One of which `store` knows that the same came out of it is not told.
+        """
         weights, tokenizer = self.records["weights"], self.records["tokenizer"]
         place = recipe.base.model_name_or_path
         yield from _differs(weights, lambda: base.weights_step(recipe.base), f"the base model {place}")
@@ -73,7 +76,7 @@ class Made:
         dataset = self.records["dataset"]
         overlap, own = dataset.inputs.get("overlap"), dataset.inputs["tokenizer"]
         step = partial(data.step, recipe.data, own, overlap)
-        if differs := [*_differs(dataset, step, "the data, its template or its rules")]:
+        if differs := [*_differs(dataset, step, "the data, its template or its rules", store)]:
             yield from [*_rows(dataset.origins, recipe)] or differs
         scores = self.records["scores"]
         asked = scores.inputs["model"], scores.inputs["tokenizer"]
@@ -136,7 +139,15 @@ def _record(store: Store, role: str, receipt: Receipt) -> Manifest:
     return manifest
 
 
-def _differs(then: Manifest, step: Callable[[], Step], what: str) -> Iterator[str]:
+def came_out_equal(store: Store | None, step: Step, then: Manifest) -> bool:
+    """Whether a step has the key of an artifact, or its result is committed under another one and has the same content."""
+    if step.key == then.key:
+        return True
+    made = store.newest(step.stage, step.key) if store is not None else None
+    return made is not None and made.content_sha256 == then.content_sha256
+
+
+def _differs(then: Manifest, step: Callable[[], Step], what: str, store: Store | None = None) -> Iterator[str]:
     try:
         now = step()
     except LuthierError as error:
@@ -144,7 +155,7 @@ def _differs(then: Manifest, step: Callable[[], Step], what: str) -> Iterator[st
         return
     if now.version != then.version:
         yield f"{then.stage}: this Luthier makes something else of the same (version {then.version} → {now.version})"
-    elif now.key != then.key:
+    elif not came_out_equal(store, now, then):
         yield f"{what}: not what it was"
 
 

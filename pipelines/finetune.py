@@ -8,13 +8,15 @@ from infra.storage.receipt import Receipt
 from pipelines.approval import UNASKED, Approval, concluded, decide
 from pipelines.checks import checked
 from pipelines.console import outlive_the_pipe
-from pipelines.recipe import load
+from pipelines.recipe import Recipe, load
 from pipelines.summary import announce
 from tasks.base.task import import_base
-from tasks.data.task import find_overlap, prepare
+from tasks.data.changes import Since
+from tasks.data.task import find_overlap, prepare, tell_changes
 from tasks.evaluation.task import evaluate, list_questions
 from tasks.gate.task import judge
 from tasks.merging.task import merge
+from tasks.registry.rivals import Rivals
 from tasks.registry.task import find_incumbent, register
 from tasks.training.task import train
 
@@ -32,11 +34,17 @@ def finetune(
     """
     outlive_the_pipe()
     plan = checked(load(recipe, overrides))
-    rivals = find_incumbent(plan.register_as, plan.gate.incumbent.version)
+    return make(plan, find_incumbent(plan.register_as, plan.gate.incumbent.version), approval)
+
+
+def make(plan: Recipe, rivals: Rivals, approval: Approval, since: Since | None = None) -> Receipt:
+    """All stages in order, from the base to what is decided; `since` is the version whose data the new is compared with."""
     tokenizer, weights = import_base(plan.base)
     looked_for = plan.data.decontamination != "off"
-    overlap = find_overlap(plan.data, list_questions(plan.evaluate)) if looked_for else None
+    questions = list_questions(plan.evaluate) if looked_for else None
+    overlap = find_overlap(plan.data, questions) if questions else None
     dataset = prepare(plan.data, tokenizer, overlap)
+    diff = tell_changes(since, dataset, overlap) if since else None
     adapter = train(plan.train, weights, dataset)
     model = merge(plan.merge, weights, tokenizer, adapter, dataset)
     baseline = evaluate(plan.evaluate, weights, tokenizer)
@@ -45,7 +53,8 @@ def finetune(
     scores = evaluate(plan.evaluate, model, tokenizer)
     rival = rivals.beside(model)
     incumbent = evaluate(plan.evaluate, rival.model, rival.tokenizer) if rival else None
-    verdict = judge(plan.gate.against(rival.version if rival else None), baseline, scores, prompted, incumbent)
-    version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset)
+    against = plan.gate.against(rival.version if rival else None)
+    verdict = judge(against, baseline, scores, prompted, incumbent, questions)
+    version = register(plan.register_as, model, verdict, scores, baseline, adapter, dataset, diff)
     announce(baseline, prompted, incumbent, scores, verdict, version)
     return concluded(version, decide(approval, version, verdict))

@@ -33,8 +33,10 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
     tokenizer = walk.see("tokenizer", base.tokenizer_step, recipe.base)
     weights = walk.see("weights", base.weights_step, recipe.base)
     dropped: tuple[Receipt | None, ...] = ()
+    listed: tuple[Receipt | None, ...] = ()
     if recipe.data.decontamination != "off":
         questions = walk.see("questions", evaluation.questions_step, recipe.evaluate)
+        listed = (questions,)
         overlap = walk.see("overlap", data.overlap_step, recipe.data, questions)
         dropped = (overlap,) if recipe.data.decontamination == "drop" else ()
     dataset = walk.see("data", data.step, recipe.data, tokenizer, *dropped)
@@ -69,13 +71,14 @@ def plan(recipe: Recipe, platform: Platform) -> list[Planned]:
         if rival
         else ()
     )
-    names = [*(["fewshot"] if shots else []), *(["incumbent"] if rival else [])]
+    listed = listed if rival else ()
+    names = [*(["fewshot"] if shots else []), *(["incumbent"] if rival else []), *(["questions"] if listed else [])]
 
     def judged(config: GateConfig, baseline: Receipt, scores: Receipt, *others: Receipt) -> Step:
         return gate.step(config, baseline, scores, **dict(zip(names, others, strict=True)))
 
     against = recipe.gate.against(rival.version if rival else None)
-    verdict = walk.see("gate", judged, against, baseline, scores, *prompted, *production)
+    verdict = walk.see("gate", judged, against, baseline, scores, *prompted, *production, *listed)
     walk.see("registry", registry.step, recipe.register_as, model, verdict, scores, baseline, adapter, dataset)
     return walk.seen
 

@@ -9,12 +9,14 @@ MOVED = "luthier.champion"  # tag of the model: the version to which Luthier has
 
 
 class Production(Frozen):
-    """The versions that the aliases mean, and the one that Luthier last made the champion (None where it never did)."""
+    """The versions that the aliases mean, the one that Luthier last made the champion (None where it never did), and all
+    that are known."""
 
     name: str
     champion: Version | None = None
     previous: Version | None = None
     moved: int | None = None
+    known: tuple[Version, ...] = ()
 
     @property
     def by_hand(self) -> bool:
@@ -31,6 +33,7 @@ def production(look: Lookup, name: str) -> Production:
         champion=next((one for one in known if CHAMPION in one.aliases), None),
         previous=next((one for one in known if PREVIOUS in one.aliases), None),
         moved=int(told) if told.isdigit() else None,
+        known=tuple(known),
     )
 
 

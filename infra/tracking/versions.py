@@ -1,7 +1,7 @@
 """Model versions in MLflow, reconciled: whoever registers the same content from the same place gets the same version."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
@@ -46,7 +46,7 @@ class Versions:
                 self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), description=description)
                 found = self._find(name, source, tags[CONTENT])
             if found[1:]:
-                self._delete(name, found[1:])
+                self._delete(name, {str(one.version) for one in found[1:]})
             self._update(found[0], tags, description)
             return int(found[0].version)
 
@@ -110,14 +110,20 @@ class Versions:
         found = self._client.search_model_versions(f"name = '{name}' and tags.`{CONTENT}` = '{content}'")
         return sorted((one for one in found if one.source == source), key=lambda one: int(one.version))
 
-    def _delete(self, name: str, later: list[ModelVersion]) -> None:
+    def retire(self, name: str, numbers: Iterable[int]) -> set[int]:
+        """Delete versions to which no alias leads now; those that are gone."""
+        with self._answers():
+            return {int(number) for number in self._delete(name, {str(number) for number in numbers})}
+
+    def _delete(self, name: str, numbers: set[str]) -> set[str]:
         aliased = {str(number) for number in dict(self._client.get_registered_model(name).aliases).values()}
-        for number in {str(one.version) for one in later} - aliased:
+        for number in numbers - aliased:
             try:
                 self._client.delete_model_version(name, number)
             except MlflowException as error:  # another was quicker
                 if error.error_code != _MISSING:
                     raise
+        return numbers - aliased
 
     def _update(self, version: ModelVersion, tags: Mapping[str, str], description: str) -> None:
         for key, value in tags.items():

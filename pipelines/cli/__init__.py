@@ -20,6 +20,7 @@ from pipelines.cli import (
     pull,
     push,
     rerun,
+    retire,
     run,
     runs,
     schema,
@@ -49,6 +50,7 @@ app.command("push")(push.push)
 app.command("versions")(production.versions)
 app.command("promote")(production.promote)
 app.command("rollback")(production.rollback)
+app.command("retire")(retire.retire)
 app.command("verify")(verify.verify)
 app.command("gc")(gc.gc)
 app.command("rerun")(rerun.rerun)

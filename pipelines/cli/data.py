@@ -10,7 +10,7 @@ from infra import settings
 from infra.launch.scratch import scratch
 from infra.printable import line
 from pipelines import recipe as recipes
-from pipelines.cli import datasets, diff, screen
+from pipelines.cli import announce, datasets, diff, screen
 from tasks.base import stage as base
 from tasks.data import preview as previews
 from tasks.data import preview_page
@@ -18,6 +18,7 @@ from tasks.data.preview import Answer, Part, Question
 
 app = typer.Typer(help="Look at what training will see of the rows.", no_args_is_help=True)
 app.command("diff")(diff.diff)
+app.command("announce")(announce.announce)
 MOST = 2000  # characters of a part that are shown; its middle is left out
 
 

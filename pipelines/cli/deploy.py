@@ -29,14 +29,14 @@ def deploy() -> None:
     wanted = automations.stanzas(project)
     for stanza in wanted:
         _require_recipe(stanza)
-    server = _server()
-    with _refusals(server.api):
-        if server.ask("work_pools/filter", {"limit": 1}) is None:  # before anything is applied: is it one, and ours?
-            raise _no_api(server.api, "404")
+    at = server()
+    with refusals(at.api):
+        if at.ask("work_pools/filter", {"limit": 1}) is None:  # before anything is applied: is it one, and ours?
+            raise _no_api(at.api, "404")
         log = settings.load().home.absolute() / "logs" / "deploy.log"
-        automations.deploy(server, project, os.environ, log, "luthier deploy")
-        idle = [pool for pool in automations.pools(project) if not server.has_worker(pool)]
-        typer.echo(_closing(server, wanted, idle))
+        automations.deploy(at, project, os.environ, log, "luthier deploy")
+        idle = [pool for pool in automations.pools(project) if not at.has_worker(pool)]
+        typer.echo(_closing(at, wanted, idle))
 
 
 def _require_recipe(stanza: automations.Stanza) -> None:
@@ -46,7 +46,8 @@ def _require_recipe(stanza: automations.Stanza) -> None:
         training.check(recipes.load(named, stanza.parameters.get("overrides")).train)
 
 
-def _server() -> automations.Server:
+def server() -> automations.Server:
+    """The Prefect server that the environment names; Refused where it names none."""
     api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not api:
         raise Refused(
@@ -64,7 +65,8 @@ def _server() -> automations.Server:
 
 
 @contextmanager
-def _refusals(api: str) -> Iterator[None]:
+def refusals(api: str) -> Iterator[None]:
+    """Tell what the server refuses, with what to do about it."""
     try:
         yield
     except HTTPError as error:

@@ -32,7 +32,7 @@ def versions(
     candidate: the newest version that has passed its gate. champion: what is in production, which your servers load as
     models:/NAME@champion. previous: what was before it, to which `luthier rollback NAME` returns.
     """
-    _require_name(name)
+    require_name(name)
     platform = settings.load().platform()
     look = lookup(platform)
     known = look.versions(name=name)
@@ -87,7 +87,7 @@ def rollback(
     No gate is asked: what returns was in production before. The model stays where it lies, so servers need only load
     models:/NAME@champion again.
     """
-    _require_name(name)
+    require_name(name)
     platform = settings.load().platform()
     now = _now(platform, name)
     _note_moves(now)
@@ -112,7 +112,8 @@ def rollback(
     )
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Refused where that cannot be the name of a model."""
     if not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
         raise Refused(
             "that is no name of a model", value=name, remedy="the name alone, without version or alias: tickets"

@@ -15,6 +15,19 @@ from tasks.data.preview import Shown, answered
 DEADLINE_S = 1800.0  # both datasets' row tables may have to come from a bucket
 
 
+class DiffConfig(Frozen):
+    """What the dataset that is compared with belongs to, as `tickets/3`."""
+
+    since: str
+
+
+class Since(Frozen):
+    """A version, as `tickets/3`, and what it was trained on."""
+
+    version: str
+    dataset: Receipt
+
+
 class Question(Frozen):
     """Two datasets, how many examples of each kind of change, and a folder to work in."""
 

@@ -1,7 +1,8 @@
 """How two datasets differ, as a page of its own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from infra.printable import line
 from tasks.data import markup
 from tasks.data.changes import Changes, Example
 from tasks.data.preview import Shown
@@ -40,6 +41,36 @@ def drifted(changes: Changes) -> str:
         f"Distance of the lengths (Kolmogorov-Smirnov): {changes.distance:.3f}, "
         f"{'more' if far else 'no more'} than chance explains ({changes.by_chance:.3f}).{other}"
     )
+
+
+def markdown(changes: Changes, since: str, overlap: Mapping[str, object]) -> str:
+    """The same for the page of a run: counts, drift of lengths and sources, settings, and the evaluation's questions in the
+    rows, of which `overlap` has the counts. Rows themselves are on the other page."""
+    told = [(f"rows {KINDS[kind]}", "", f"{getattr(changes, kind):,}") for kind in KINDS]
+    both = [("the same rows", "", f"{changes.same:,}"), *told, *counts(changes)]
+    files = [
+        (_cell(at.name), f"{at.rows[0]:,}", f"{at.rows[1]:,}", f"{at.share[0]:.1%}", f"{at.share[1]:.1%}")
+        for at in changes.sources[:20]
+    ]
+    parts = [f"# What changed in the rows since {since}", _table(["", "before", "now"], both), drifted(changes)]
+    parts.append(_table(["file", "rows before", "now", "of the tokens before", "now"], files))
+    if changes.settings:
+        fields = [(name, _cell(str(old)), _cell(str(new))) for name, (old, new) in changes.settings.items()]
+        parts.append(_table(["setting", "before", "now"], fields))
+    if overlap:
+        hit, asked = overlap.get("questions_hit", 0), overlap.get("questions", 0)
+        parts.append(f"Of {asked} questions of the evaluation {hit} stand in the rows of now.")
+    return "\n\n".join([*parts, "Single rows, with what is learned of them, are on a page of its own:"]) + "\n"
+
+
+def _table(heads: list[str], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *lines])
+
+
+def _cell(text: str) -> str:
+    # Names of files are anybody's: nothing in them may become a link, a picture or another cell.
+    return "`" + line(text).replace("`", "'").replace("|", "¦") + "`"
 
 
 def _counts(changes: Changes) -> str:

@@ -7,6 +7,7 @@ from infra.launch.step import Step
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from tasks.data import sources
+from tasks.data.changes import DiffConfig
 from tasks.data.config import DataConfig, OverlapConfig
 
 VERSION = 3
@@ -48,6 +49,12 @@ def compared(config: OverlapConfig, questions: Receipt) -> Step:
     return Step("overlap", 1, config, {"questions": questions}, material, module="tasks.data.overlap")
 
 
+def diff_step(since: str, before: Receipt, after: Receipt, overlap: Receipt | None = None) -> Step:
+    """The step that tells how a dataset differs from `before`, that of the version `since`; of `overlap` it repeats the counts."""
+    inputs = {"before": before, "after": after} | ({"overlap": overlap} if overlap else {})
+    return Step("diff", 1, DiffConfig(since=since), inputs, module="tasks.data.diff_worker")
+
+
 def run(
     config: DataConfig,
     tokenizer: Receipt,
@@ -62,3 +69,15 @@ def run(
 def overlap(config: DataConfig, questions: Receipt, platform: Platform, on_beat: OnBeat | None = None) -> Receipt:
     """The receipt of overlap.json, overlap.md and rows.npy, the hashes of the rows that hold a question."""
     return produce(overlap_step(config, questions), platform, on_beat)
+
+
+def diff(
+    since: str,
+    before: Receipt,
+    after: Receipt,
+    overlap: Receipt | None,
+    platform: Platform,
+    on_beat: OnBeat | None = None,
+) -> Receipt:
+    """The receipt of diff.json, diff.md and diff.html. Refused or Corrupt where the older dataset cannot be compared with."""
+    return produce(diff_step(since, before, after, overlap), platform, on_beat)

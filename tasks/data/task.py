@@ -3,8 +3,11 @@
 from prefect import task
 
 from infra import settings
+from infra.errors import Corrupt, Refused
+from infra.printable import line
 from infra.storage.receipt import Receipt
 from tasks.data import stage
+from tasks.data.changes import Since
 from tasks.data.config import DataConfig
 from tasks.face import RETRIES, publish, shown, worth_retrying
 
@@ -27,3 +30,23 @@ def find_overlap(config: DataConfig, questions: Receipt) -> Receipt:
     overlap = stage.overlap(config, questions, platform, shown("overlap"))
     publish("overlap-report", "Questions in the rows", platform.store.read(overlap, "overlap.md").decode())
     return overlap
+
+
+@task(name="diff", retry_condition_fn=worth_retrying, **RETRIES)
+def tell_changes(since: Since, dataset: Receipt, overlap: Receipt | None = None) -> Receipt | None:
+    """Show on the run what changed in the rows since a version. Where its dataset is gone that is said, and costs nothing else."""
+    if since.dataset.content_sha256 == dataset.content_sha256:
+        return None
+    platform = settings.load().platform()
+    try:
+        changes = stage.diff(since.version, since.dataset, dataset, overlap, platform, shown("diff"))
+    except (Corrupt, Refused) as error:
+        publish("data-diff", f"No comparison with the data of {since.version}", f"```text\n{line(str(error))}\n```")
+        return None
+    page = platform.store.read(changes, "diff.md").decode()
+    publish(
+        "data-diff",
+        f"What changed in the rows since {since.version}",
+        f"{page}\n```text\n{changes.uri}/diff.html\n```\n",
+    )
+    return changes

@@ -15,12 +15,13 @@ WORDS = {"passed": "passed", "failed": "**failed**", "undecided": "**undecided**
 
 def page(verdict: Verdict, columns: dict[str, Scores]) -> str:
     """Markdown: the comparison with the version in production, the bars, then a row for every metric of the last column,
-    which is the candidate's, and its change.
+    which is the candidate's, and its change; at the end examples of documents on which production did better.
 
     `columns` are tables of scores by heading; the first one is the baseline's.
     """
     parts = [f"# {_head(verdict)}", *([meaning(verdict)] if verdict.compared else []), *_compared(verdict)]
-    return "\n\n".join([*parts, "\n".join(_bars(verdict)), "\n".join(_scores(columns))]) + "\n"
+    rest = ["\n".join(lines) for lines in (_bars(verdict), _scores(columns), _worse(verdict)) if lines]
+    return "\n\n".join([*parts, *rest]) + "\n"
 
 
 def _head(verdict: Verdict) -> str:
@@ -102,6 +103,14 @@ def _bars(verdict: Verdict) -> list[str]:
         for check in verdict.checks
     ]
     return ["| task | metric | asked | base | tuned | |", "|---|---|---|---|---|---|", *rows]
+
+
+def _worse(verdict: Verdict) -> list[str]:
+    """Documents on which production did better, with what was asked and both answers; empty where there are none."""
+    if not verdict.worse:
+        return []
+    head = f"## What {verdict.against} answers better, the worst first"
+    return [head, *(text for one in verdict.worse for text in ("", *one.block(verdict.against)))]
 
 
 def _scores(columns: dict[str, Scores]) -> list[str]:

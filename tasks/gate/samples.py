@@ -10,6 +10,7 @@ from infra.errors import BadTask
 from infra.storage.layout import file_name
 from tasks.gate.config import Comparison
 
+Document = tuple[int, str, str]  # its number, the hashes of what is in it and of what is wanted
 TOLERANCE = 1e-6  # means are of many numbers
 
 
@@ -28,7 +29,7 @@ class Pairs:
 
 def paired(asked: Comparison, candidate: Path, incumbent: Path) -> Pairs:
     """The outcomes below two artifacts; BadTask where they are not of the same documents, or the score is not their mean."""
-    ours, theirs = (dict(_outcomes(asked, folder)) for folder in (candidate, incumbent))
+    ours, theirs = (dict(outcomes(asked, folder)) for folder in (candidate, incumbent))
     if ours.keys() != theirs.keys():
         raise BadTask(
             "the model and the version in production were asked different documents, so they cannot be compared",
@@ -41,8 +42,8 @@ def paired(asked: Comparison, candidate: Path, incumbent: Path) -> Pairs:
     return Pairs(*(tuple(sign * side[document] for document in sorted(ours)) for side in (ours, theirs)))
 
 
-def _outcomes(asked: Comparison, folder: Path) -> Iterator[tuple[tuple[int, str, str], float]]:
-    """Document and its value, of each document of a task."""
+def outcomes(asked: Comparison, folder: Path) -> Iterator[tuple[Document, float]]:
+    """Each document of a task below an artifact with its value; BadTask where the score is not their mean."""
     name, told = f"{asked.task}.{asked.metric}", _json(folder / "results.json").get(asked.task, {}).get(asked.metric)
     path = folder / "samples" / f"{file_name(asked.task)}.jsonl"
     if told is None or not path.exists():

@@ -13,12 +13,14 @@ def step(
     scores: Receipt,
     fewshot: Receipt | None = None,
     incumbent: Receipt | None = None,
+    questions: Receipt | None = None,
 ) -> Step:
     """The step that judges `scores` against `baseline` and, document by document, against `incumbent`, the scores of
-    `gate.incumbent.version`; `fewshot` (the base model with examples) is only shown."""
-    others = {"fewshot": fewshot, "incumbent": incumbent}
+    `gate.incumbent.version`; `fewshot` (the base model with examples) is only shown, and so are the texts of `questions`
+    where production did better."""
+    others = {"fewshot": fewshot, "incumbent": incumbent, "questions": questions if incumbent else None}
     given = {name: receipt for name, receipt in others.items() if receipt is not None}
-    return Step("gate", 2, config, {"baseline": baseline, "scores": scores, **given})
+    return Step("gate", 3, config, {"baseline": baseline, "scores": scores, **given})
 
 
 def run(
@@ -28,7 +30,8 @@ def run(
     platform: Platform,
     fewshot: Receipt | None = None,
     incumbent: Receipt | None = None,
+    questions: Receipt | None = None,
     on_beat: OnBeat | None = None,
 ) -> Receipt:
     """The committed verdict; `summary["outcome"]` says which way it went."""
-    return produce(step(config, baseline, scores, fewshot, incumbent), platform, on_beat)
+    return produce(step(config, baseline, scores, fewshot, incumbent, questions), platform, on_beat)

@@ -16,10 +16,11 @@ def judge(
     scores: Receipt,
     fewshot: Receipt | None = None,
     incumbent: Receipt | None = None,
+    questions: Receipt | None = None,
 ) -> Receipt:
     """Promote, hold or undecided; the comparison and the table of scores are put on the run's page."""
     platform = settings.load().platform()
-    verdict = stage.run(config, baseline, scores, platform, fewshot, incumbent, shown("gate"))
+    verdict = stage.run(config, baseline, scores, platform, fewshot, incumbent, questions, shown("gate"))
     picture = {} if incumbent is None else {"Differences": platform.store.read(verdict, "verdict.svg")}
     page = platform.store.read(verdict, "verdict.md").decode()
     publish("verdict", "Scores against the bars, and beside the version in production", page, picture)

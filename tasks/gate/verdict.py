@@ -9,6 +9,7 @@ from infra.errors import BadTask
 from infra.frozen import Frozen
 from tasks.gate.comparing import Compared
 from tasks.gate.config import Bar, GateConfig
+from tasks.gate.worse import Worse
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -32,13 +33,14 @@ class Check(Frozen):
 
 
 class Verdict(Frozen):
-    """Promote, hold, or neither shown. A hold is a result, not an error."""
+    """Promote, hold, or neither shown. A hold is a result, not an error. `worse` are examples of what was lost."""
 
     promote: bool
     outcome: Literal["promote", "hold", "undecided"]
     against: str = ""
     checks: list[Check]
     compared: list[Compared] = Field(default_factory=list)
+    worse: list[Worse] = Field(default_factory=list)
 
     def failed(self) -> list[str]:
         """What was not passed, one line each."""
@@ -46,7 +48,13 @@ class Verdict(Frozen):
         return missed + [row.line() for row in self.compared if row.outcome != "passed"]
 
 
-def judge(config: GateConfig, baseline: Scores, candidate: Scores, compared: Sequence[Compared] = ()) -> Verdict:
+def judge(
+    config: GateConfig,
+    baseline: Scores,
+    candidate: Scores,
+    compared: Sequence[Compared] = (),
+    worse: Sequence[Worse] = (),
+) -> Verdict:
     """Every bar against task → metric → score of both models, and every comparison with the version in production; BadTask
     for a metric that was not measured.
 
@@ -62,6 +70,7 @@ def judge(config: GateConfig, baseline: Scores, candidate: Scores, compared: Seq
         against=(config.incumbent.version or "") if compared else "",
         checks=checks,
         compared=list(compared),
+        worse=list(worse),
     )
 
 

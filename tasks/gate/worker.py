@@ -11,15 +11,16 @@ from tasks.gate.picture import PICTURE, drawn
 from tasks.gate.report import meaning, page
 from tasks.gate.samples import paired
 from tasks.gate.verdict import Scores, judge
+from tasks.gate.worse import Worse, worse
 
 ROLES = {"baseline": "base", "fewshot": "base", "incumbent": "in production", "scores": "tuned"}
 
 
 def work(job: Work[GateConfig]) -> Summary:
     """Fill verdict.json, verdict.md and, where there is a version in production, a picture of the differences."""
-    scores = {name: _scores(folder) for name, folder in job.inputs.items()}
-    verdict = judge(job.config, scores["baseline"], scores["scores"], _compared(job))
-    columns = {_heading(name, job.inputs[name]): scores[name] for name in ROLES if name in scores}
+    scores = {name: _scores(job.inputs[name]) for name in ROLES if name in job.inputs}
+    verdict = judge(job.config, scores["baseline"], scores["scores"], _compared(job), _worse(job))
+    columns = {_heading(name, job.inputs[name]): score for name, score in scores.items()}
     text = json.dumps(verdict.model_dump(mode="json"), indent=2) + "\n"
     (job.out / "verdict.json").write_text(text, encoding="utf-8")
     (job.out / "verdict.md").write_text(page(verdict, columns), encoding="utf-8")
@@ -35,6 +36,14 @@ def _compared(job: Work[GateConfig]) -> list[Compared]:
     ours, theirs = job.inputs["scores"], job.inputs["incumbent"]
     asked = {one: paired(one, ours, theirs) for one in job.config.comparisons()}
     return compare(asked, job.config.incumbent)
+
+
+def _worse(job: Work[GateConfig]) -> list[Worse]:
+    if "incumbent" not in job.inputs:
+        return []
+    ours, theirs = job.inputs["scores"], job.inputs["incumbent"]
+    questions = job.inputs.get("questions")
+    return [one for asked in job.config.comparisons() for one in worse(asked, ours, theirs, questions)]
 
 
 def _scores(folder: Path) -> Scores:

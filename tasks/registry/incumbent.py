@@ -3,6 +3,7 @@
 import json
 import logging
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra.errors import Corrupt, LuthierError, Refused
@@ -15,12 +16,16 @@ from infra.storage.receipt import Manifest
 from infra.storage.store import Store
 from infra.tracking.lookup import Lookup, Version
 from infra.tracking.production import Production, production
+from infra.tracking.versions import INCUMBENT
 from tasks.registry.config import ProductionConfig, RegisterConfig
-from tasks.registry.rivals import Rival, Rivals
+from tasks.registry.promotion import BACK_AT, REFUSED_AT, VERDICT
+from tasks.registry.rivals import Judged, Rival, Rivals
 from tasks.registry.stage import incumbent_step
 
 log = logging.getLogger(__name__)
 
+REMEMBERED = 20  # versions that were turned down; one more is looked at anew, which costs seconds
+OUTCOMES = {"hold": "held", "undecided": "undecided"}
 INSTEAD = "`luthier promote NAME/VERSION --override REASON` names another; --set gate.incumbent.version=none compares with none"
 
 
@@ -30,7 +35,7 @@ def work(job: Work[ProductionConfig]) -> Summary:
     job.beat("looking up the version in production")
     now = production(look, config.name)
     if config.version is not None:
-        rivals = Rivals(champion=_rival(job.platform.store, look.version(config.version)))
+        rivals = _beside(job.platform.store, look.version(config.version), None, now.known)
     elif now.champion is None:
         _require_that_there_was_none(now, job.platform.store.find(job.spec.stage, job.spec.key), look.uri)
         rivals = Rivals()
@@ -56,8 +61,32 @@ def _written(rivals: Rivals, folder: Path) -> Summary:
 
 
 def _rivals(store: Store, now: Production) -> Rivals:
-    champion = None if now.champion is None else _rival(store, now.champion)
-    return Rivals(champion=champion, previous=None if now.previous is None else _or_nothing(store, now.previous))
+    if now.champion is None:
+        return Rivals(previous=None if now.previous is None else _or_nothing(store, now.previous))
+    return _beside(store, now.champion, now.previous, now.known)
+
+
+def _beside(store: Store, champion: Version, previous: Version | None, known: tuple[Version, ...]) -> Rivals:
+    return Rivals(
+        champion=_rival(store, champion),
+        previous=None if previous is None else _or_nothing(store, previous),
+        turned_down=tuple(_turned_down(champion, known))[:REMEMBERED],
+    )
+
+
+def _turned_down(champion: Version, known: tuple[Version, ...]) -> Iterator[Judged]:
+    """The versions that stood beside this champion and may not follow it, newest first."""
+    for one in sorted(known, key=lambda one: -one.number):
+        outcome = _how(one.tags)
+        if outcome and one.tags.get(INCUMBENT) == champion.content and one.number != champion.number:
+            yield Judged(version=f"{one.name}/{one.number}", registration=one.registration, outcome=outcome)
+
+
+def _how(tags: Mapping[str, str]) -> str:
+    """How a version was turned down, by people or by its gate; empty where it was not."""
+    if BACK_AT in tags:
+        return "taken back"
+    return "refused" if REFUSED_AT in tags else OUTCOMES.get(tags.get(VERDICT, ""), "")
 
 
 def _rival(store: Store, version: Version) -> Rival:
@@ -72,7 +101,8 @@ def _rival(store: Store, version: Version) -> Rival:
             remedy=f"{error.remedy}. {INSTEAD}",
         ) from error
     name = f"{version.name}/{version.number}"
-    return Rival(version=name, model=store.receipt(model), tokenizer=model.inputs["tokenizer"])
+    tokenizer = model.inputs["tokenizer"]
+    return Rival(version=name, registration=version.registration, model=store.receipt(model), tokenizer=tokenizer)
 
 
 def _or_nothing(store: Store, version: Version) -> Rival | None:

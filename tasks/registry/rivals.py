@@ -4,19 +4,28 @@ from infra.frozen import Frozen
 from infra.storage.receipt import Receipt
 
 
-class Rival(Frozen):
-    """A registered version as `tickets/3`, with its model and the tokenizer it was merged with."""
+class Judged(Frozen):
+    """A registered version as `tickets/3`, the key of its registration's record, and what was said of it."""
 
     version: str
+    registration: str = ""
+    outcome: str = ""
+
+
+class Rival(Judged):
+    """The same with its model and the tokenizer it was merged with."""
+
     model: Receipt
     tokenizer: Receipt
 
 
 class Rivals(Frozen):
-    """`champion` is what is in production; `previous` is only needed where that is the very model that a run makes again."""
+    """`champion` is what is in production; `previous` is only needed where that is the very model that a run makes again.
+    `turned_down` are the newest versions that were not good enough beside the champion."""
 
     champion: Rival | None = None
     previous: Rival | None = None
+    turned_down: tuple[Judged, ...] = ()
 
     def beside(self, model: Receipt) -> Rival | None:
         """Whom a model is compared with: the champion, unless it is the champion; then with the one before it."""

@@ -24,10 +24,13 @@ def step(
     baseline: Receipt,
     adapter: Receipt,
     dataset: Receipt,
+    diff: Receipt | None = None,
 ) -> Step:
-    """Runs every time: the server may have been wiped or changed since the last one."""
+    """Runs every time: the server may have been wiped or changed since the last one. `diff` tells how the data differs from
+    that of the version in production."""
     inputs = {"model": model, "verdict": verdict, "scores": scores, "baseline": baseline}
-    return Step("registry", 1, config, inputs | {"adapter": adapter, "dataset": dataset}, always=True)
+    told = {"diff": diff} if diff else {}
+    return Step("registry", 1, config, {**inputs, "adapter": adapter, "dataset": dataset, **told}, always=True)
 
 
 def run(  # noqa: PLR0913, PLR0917 - a registration names everything that the model came from
@@ -40,9 +43,10 @@ def run(  # noqa: PLR0913, PLR0917 - a registration names everything that the mo
     dataset: Receipt,
     platform: Platform,
     on_beat: OnBeat | None = None,
+    diff: Receipt | None = None,
 ) -> Receipt:
     """The registration as it is now; Unreachable where MLflow does not answer."""
-    return produce(step(config, model, verdict, scores, baseline, adapter, dataset), platform, on_beat)
+    return produce(step(config, model, verdict, scores, baseline, adapter, dataset, diff), platform, on_beat)
 
 
 def incumbent_step(config: RegisterConfig, version: str | None = None) -> Step:

@@ -23,6 +23,7 @@ TITLES = {
     "questions": "Questions of the evaluation",
     "overlap": "Questions found in the rows",
     "dataset": "Dataset",
+    "diff": "What changed in the rows",
     "reference": "What the base thinks of the answers",
     "adapter": "Training",
     "model": "Model",
@@ -40,6 +41,7 @@ FIGURES = {
     "adapter": ("method", "steps", "loss", "eval_loss"),
     "model": ("base", "dtype", "kl", "top1"),
     "verdict": ("outcome", "against"),
+    "diff": ("since", "added", "removed", "changed"),
 }
 LIBRARIES = {
     "adapter": ("torch", "transformers", "peft", "deepspeed"),
@@ -70,7 +72,7 @@ class Story:
                 self.boxes[box.id] = box
                 self.edges.append((box.id, name))
         # How another version was made is told by its own story.
-        for below in () if node.role == "incumbent" else node.inputs:
+        for below in () if node.role in ("incumbent", "diff") else node.inputs:
             self.edges.append((self.take(below), self._known[content]))
         return self._known[content]
 

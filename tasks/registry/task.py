@@ -26,13 +26,16 @@ def register(
     baseline: Receipt,
     adapter: Receipt,
     dataset: Receipt,
+    diff: Receipt | None = None,
 ) -> Receipt:
     """Make or find the model version; its card, and where everything lies, are put on the run's page."""
     platform = settings.load().platform()
     inputs = (model, verdict, scores, baseline, adapter, dataset)
-    version = stage.run(config, *inputs, platform, shown("registry"))
+    version = stage.run(config, *inputs, platform, shown("registry"), diff)
     publish("model-card", "The model, and how to use it", platform.store.read(version, "card.md").decode())
-    places = {"model": model, "adapter": adapter, "dataset": dataset, "scores": scores, "verdict": verdict}
+    places = {"model": model, "adapter": adapter, "dataset": dataset, "scores": scores, "verdict": verdict} | (
+        {"diff": diff} if diff else {}
+    )
     publish("links", "Its version, and all places", links(platform.tracking_uri, version, places))
     return version
 

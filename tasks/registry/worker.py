@@ -19,7 +19,7 @@ from tasks.registry.config import RegisterConfig
 from tasks.registry.promotion import VERDICT
 from tasks.registry.story import PICTURE, picture, story
 
-REPORT = ("report.html", "report.json")
+REPORT = {"dataset": ("report.html", "report.json"), "diff": ("diff.html",)}
 
 
 def work(job: Work[RegisterConfig]) -> Summary:
@@ -36,7 +36,7 @@ def work(job: Work[RegisterConfig]) -> Summary:
     trained = job.receipt("adapter").summary.get("mlflow_run_id")
     run_id = versions.ensure_run(str(trained or ""), f"luthier/{config.name}", model.content_sha256)
     versions.record(run_id, figures(card), int(time.time() * 1000))
-    told = tags(card, model, job.spec.key) | {INCUMBENT: _incumbent(job)}
+    told = tags(card, model, job.spec.key) | {INCUMBENT: _incumbent(job)} | _diff(job)
     number = versions.ensure(config.name, model.uri, told, run_id, text)
     if card.promote:
         versions.point(config.name, config.alias, number)
@@ -48,13 +48,21 @@ def work(job: Work[RegisterConfig]) -> Summary:
 
 
 def _attached(job: Work[RegisterConfig], run_id: str) -> str:
-    """Where MLflow has the data's report, as it names artifacts; empty where it has none. The tag leads to the store in any case."""
-    held = {file.path for file in job.platform.store.manifest(job.receipt("dataset")).files}
-    files = [job.scratch / name for name in REPORT if name in held]
-    for file in files:
-        file.write_bytes(job.read("dataset", file.name))
-    there = bool(files) and attach(job.platform.tracking_uri, run_id, files, "data")
-    return f"runs:/{run_id}/data/{REPORT[0]}" if there else ""
+    """Where MLflow has the data's report, as it names artifacts; empty where it has none. The tag leads to the store in any
+    case. Beside it is what changed in the data."""
+    files = []
+    for role in REPORT.keys() & job.spec.inputs.keys():
+        held = {file.path for file in job.platform.store.manifest(job.receipt(role)).files}
+        for name in held.intersection(REPORT[role]):
+            (job.scratch / name).write_bytes(job.read(role, name))
+            files.append(job.scratch / name)
+    there = bool(files) and attach(job.platform.tracking_uri, run_id, sorted(files), "data")
+    return f"runs:/{run_id}/data/{REPORT['dataset'][0]}" if there else ""
+
+
+def _diff(job: Work[RegisterConfig]) -> dict[str, str]:
+    """A tag with the place of what changed in the data since the version in production."""
+    return {"luthier.data_diff": f"{job.receipt('diff').uri}/diff.html"} if "diff" in job.spec.inputs else {}
 
 
 def _incumbent(job: Work[RegisterConfig]) -> str:

@@ -57,13 +57,17 @@ def drawn(n: int, difference: float, differing: float, seed: int = 0) -> Any:
 
 
 def _share(n: int, difference: float, threshold: float, differing: float, outcome: str) -> float:
+    found = share(n, difference, threshold, differing, outcome)
+    note(f"n {n}, difference {difference:+}, asked {threshold:+}, differing {differing}: {outcome} {found:.4f}")
+    return found
+
+
+def share(n: int, difference: float, threshold: float, differing: float, outcome: str) -> float:
     """The share of trials with this outcome."""
     found = drawn(n, difference, differing)
     if outcome == "failed":
         found, threshold = found[:, [1, 0, 2]], -threshold
-    share = _passed(found, n, threshold)
-    note(f"n {n}, difference {difference:+}, asked {threshold:+}, differing {differing}: {outcome} {share:.4f}")
-    return share
+    return _passed(found, n, threshold)
 
 
 def _passed(found: Any, n: int, threshold: float) -> float:

@@ -17,12 +17,12 @@ def plain() -> dict[str, str]:
     return {**kept, "PATH": f"{BIN}:{kept['PATH']}", "HF_HUB_OFFLINE": "1"}
 
 
-def run(command: list[str], environment: Mapping[str, str], timeout_s: float, status: int = 0) -> str:
+def run(command: list[str], environment: Mapping[str, str], timeout_s: float, status: int = 0, cwd: Path = ROOT) -> str:
     """All that it says, standard error last, once it has ended with that exit status."""
     done = subprocess.run(
         command,
         env=environment,
-        cwd=ROOT,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -19,14 +19,15 @@ SERVICES = ("s3", "prefect", "mlflow", "worker")
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack by its home."""
+    """A stack by its home, handled from a folder with a prefect.yaml."""
 
     home: Path
+    project: Path = commands.ROOT
 
     def __call__(self, *arguments: str, status: int = 0, **extra: str) -> str:
         """`luthier …`; its output, once the exit status is as expected."""
         ready = {**commands.plain(), "LUTHIER_HOME": str(self.home), **extra}
-        return commands.run([str(commands.BIN / "luthier"), *arguments], ready, 400, status)
+        return commands.run([str(commands.BIN / "luthier"), *arguments], ready, 400, status, self.project)
 
     def shell(self, line: str, timeout_s: float) -> str:
         """A line typed into a shell that has read stack.env, as docs/stack.md tells; its output once it succeeded."""
@@ -73,9 +74,9 @@ def _environment(process: psutil.Process) -> str:
         return ""
 
 
-def begin(home: Path) -> Stack:
+def begin(home: Path, project: Path = commands.ROOT) -> Stack:
     """A stack on ports that nobody else uses: as if they had been remembered."""
-    stack = Stack(home)
+    stack = Stack(home, project)
     stack.folder.keep(State(ports=dict(zip(ROLES, free_ports(len(ROLES)), strict=True))))
     return stack
 

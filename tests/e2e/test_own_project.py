@@ -41,7 +41,7 @@ def test_a_new_project_can_be_planned_and_deployed_at_once(stack: Stack, tmp_pat
     checks = [step["run"] for step in steps if "run" in step and "pip install" not in step["run"]]
     assert len(checks) == 2
     assert "will run" in stack.shell(f"cd '{project}'; " + "; ".join(checks), 120)
-    weekly = {"schedules: []": "", "# schedules: [{": "schedules: [{"}  # what its comment says
+    weekly = {"active: false": "active: true", "# triggers: [{": "triggers: [{"}  # what its comments say
     for changes in ({}, weekly):
         change(project / "prefect.yaml", changes)
         told = stack.shell(f"cd '{project}' && luthier deploy", 120)
@@ -55,7 +55,12 @@ def test_a_new_project_can_be_planned_and_deployed_at_once(stack: Stack, tmp_pat
     assert known["parameters"] == given
     assert known["entrypoint"] == "pipelines.finetune.finetune"
     assert str(project) in str(known["pull_steps"])
-    assert [one["schedule"]["cron"] for one in known["schedules"]] == ["0 6 * * 1"]
+    again = stack.prefect("deployments/name/retrain/parts")
+    assert [(one["schedule"]["cron"], one["active"]) for one in again["schedules"]] == [("0 6 * * 1", True)]
+    assert again["global_concurrency_limit"]["limit"] == 1
+    (trigger,) = stack.prefect(f"automations/related-to/prefect.deployment.{again['id']}")
+    assert trigger["trigger"]["match"] == {"prefect.resource.id": "s3://bucket/rows/*"}
+    assert trigger["trigger"]["expect"] == ["luthier.data.new"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,8 @@ def walked(path: Path, on: Platform, scores: float = 0.5) -> Made:
     plan = recipes.load(str(path))
     tokenizer, weights = stored(on, base.tokenizer_step(plan.base)), stored(on, base.weights_step(plan.base))
     dataset = stored(on, data.step(plan.data, tokenizer), origins=sources.origins(plan.data))
-    adapter = stored(on, training.step(plan.train, weights, dataset))
+    trained = training.step(plan.train, weights, dataset)
+    adapter = stored(on, trained, f"trained {trained.key}")
     model = stored(on, merging.step(plan.merge, weights, tokenizer, adapter, dataset))
     told = {"summary": {"scores": {"echo": {"exact_match": scores}}}}
     baseline = stored(on, evaluation.step(plan.evaluate, weights, tokenizer), **told)

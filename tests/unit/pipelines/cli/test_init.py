@@ -72,11 +72,17 @@ def test_no_question_of_the_exam_is_among_the_rows(project: Path) -> None:
     assert len(asked | set(questions)) == 30 + 12
 
 
-def test_the_deployment_is_the_installed_flow_with_this_recipe(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (stanza,) = automations.stanzas(project)
-    assert (stanza.name, stanza.entrypoint) == ("finetune/spare-parts", "pipelines.finetune.finetune")
+def test_the_deployments_are_the_installed_flows_with_this_recipe(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stanzas = automations.stanzas(project)
+    assert [(one.name, one.entrypoint, one.pool) for one in stanzas] == [
+        ("finetune/spare-parts", "pipelines.finetune.finetune", "luthier"),
+        ("retrain/spare-parts", "pipelines.retrain.retrain", "luthier"),
+    ]
     monkeypatch.chdir(project)
-    assert recipe.load(stanza.parameters["recipe"], stanza.parameters["overrides"])
+    for one in stanzas:
+        assert recipe.load(one.parameters["recipe"], one.parameters["overrides"])
 
 
 def test_the_versions_are_those_that_luthier_is_tested_with(project: Path) -> None:

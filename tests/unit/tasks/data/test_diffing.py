@@ -14,7 +14,7 @@ from infra.launch.step import Step, spec
 from infra.launch.work import Work, commit
 from infra.settings import Platform, Settings
 from infra.storage.receipt import Receipt
-from tasks.data import changes, diff_page, diffing, stage, worker
+from tasks.data import changes, diff_page, diff_worker, diffing, stage, worker
 from tasks.data.changes import Changes, Question
 from tasks.data.config import DataConfig
 from tests import tiny
@@ -143,3 +143,29 @@ def test_one_that_tells_no_places_is_refused(platform: Platform, tmp_path: Path,
     old = put(platform, "data", tmp_path / "old")
     with pytest.raises(Refused, match="does not tell where its rows stood"):
         ask(old, one)
+
+
+def test_the_comparison_with_a_version_stays_as_pages_and_counts(
+    committed: Commit, platform: Platform, tmp_path: Path
+) -> None:
+    rows = tiny.rows(31)  # as of no other test: what is committed keeps the names of its files
+    before, after = committed(rows, "`a|b`.jsonl"), committed(rows[:20], max_length=4096)
+    overlap = after.model_copy(update={"summary": {"questions": 60, "questions_hit": 7}})
+    step = stage.diff_step("tickets/3", before, after, overlap)
+    told, room = spec(step, uuid.uuid4().hex), tmp_path / "job"
+    (room / "out").mkdir(parents=True)
+    summary = diff_worker.work(Work(step.config, {}, told, platform, room / "out", room))
+    assert (summary["since"], summary["same"], summary["removed"]) == ("tickets/3", 20, 11)
+    page = (room / "out" / "diff.md").read_text()
+    assert "| rows that left |  | 11 |" in page
+    assert "Of 60 questions of the evaluation 7 stand in the rows of now." in page
+    assert "| max_length | `2048` | `4096` |" in page
+    assert "'a¦b'.jsonl` | 31 | 0 |" in page
+    assert Changes.model_validate_json((room / "out" / "diff.json").read_text()).removed == 11
+    assert "the data of tickets/3" in (room / "out" / "diff.html").read_text()
+
+
+def test_the_key_of_a_comparison_has_both_datasets(committed: Commit) -> None:
+    one, other = committed(tiny.rows(5)), committed(tiny.rows(6))
+    assert stage.diff_step("t/1", one, other).key != stage.diff_step("t/1", other, one).key
+    assert stage.diff_step("t/1", one, other).worker == "tasks.data.diff_worker"

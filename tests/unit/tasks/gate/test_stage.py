@@ -94,6 +94,9 @@ def test_a_model_is_compared_with_the_version_in_production_document_by_document
     assert "| in production 0-shot |" in platform.store.read(passed, "verdict.md").decode()
     held = judged(platform, gate, baseline=base, scores=worse, incumbent=older)
     assert (held.summary["promote"], held.summary["outcome"]) == (False, "hold")
+    told = platform.store.read(held, "verdict.md").decode()
+    assert "## What tickets/3 answers better" in told
+    assert "tickets 24: exact_match 1 → 0" in told
     same = judged(platform, gate, baseline=base, scores=older, incumbent=older)
     assert same.summary["outcome"] == "promote"  # 60 documents, none of which differs, and a margin of 0.05
 

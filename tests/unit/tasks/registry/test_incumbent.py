@@ -9,9 +9,11 @@ from infra.errors import Corrupt, Refused
 from infra.tracking import database
 from infra.tracking.lookup import Lookup
 from infra.tracking.production import MOVED, production
+from infra.tracking.versions import INCUMBENT
 from tasks.registry import incumbent, stage
 from tasks.registry.config import ProductionConfig, RegisterConfig
-from tasks.registry.rivals import Rivals
+from tasks.registry.promotion import BACK_AT, REFUSED_AT, VERDICT
+from tasks.registry.rivals import Judged, Rivals
 from tests import jobs
 from tests.registered import NAME, Registered
 
@@ -51,6 +53,30 @@ def test_the_champion_comes_with_its_model_and_the_one_before_it(made: Registere
     assert stage.last_known(CONFIG, None, made.on.store) == found
     assert found.beside(made.inputs["scores"]) == found.champion
     assert found.beside(made.inputs["model"]) == found.previous, "a model is not compared with itself"
+
+
+@pytest.mark.parametrize(
+    ("tags", "how"),
+    [
+        ({}, "held"),
+        ({VERDICT: "undecided"}, "undecided"),
+        ({VERDICT: "promote", REFUSED_AT: "yesterday"}, "refused"),
+        ({VERDICT: "promote", BACK_AT: "yesterday"}, "taken back"),
+        ({VERDICT: "promote"}, None),
+        ({INCUMBENT: "another"}, None),
+    ],
+)
+def test_versions_that_were_turned_down_beside_the_champion_are_known(
+    made: Registered, tags: dict[str, str], how: str | None
+) -> None:
+    made.client.set_registered_model_alias(NAME, "champion", "2")
+    content = made.inputs["model"].content_sha256
+    for tag, value in ({INCUMBENT: content} | tags).items():
+        made.client.set_model_version_tag(NAME, "1", tag, value)
+    one = Lookup(made.on.tracking_uri).version(f"{NAME}/1")
+    known = [] if how is None else [Judged(version=f"{NAME}/1", registration=one.registration, outcome=how)]
+    assert list(look(made).turned_down) == known
+    assert made.on.store.newest("registry", one.registration) is not None
 
 
 def test_a_version_may_be_named_and_none_is_nobody(made: Registered) -> None:

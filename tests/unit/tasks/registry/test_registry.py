@@ -228,6 +228,17 @@ def test_registering_twice_gives_one_version_and_adds_nothing(run: Run) -> None:
     assert first.summary["report"] == f"runs:/{first.summary['run_id']}/data/report.html"
 
 
+def test_what_changed_in_the_data_stays_with_the_version(run: Run) -> None:
+    run.inputs["diff"] = run._keep("diff", {"diff.html": "<p>", "diff.md": "#", "diff.json": "{}"}, {"added": 3})
+    made = run.register()
+    version = run.client.get_model_version("tickets", str(made.summary["version"]))
+    assert version.tags["luthier.data_diff"] == f"{run.inputs['diff'].uri}/diff.html"
+    shown = run.client.list_artifacts(str(made.summary["run_id"]), "data")
+    assert [item.path for item in shown] == ["data/diff.html", "data/report.html", "data/report.json"]
+    drawn = run.on.store.read(made, "lineage.svg").decode()
+    assert "What changed in the rows" in drawn
+
+
 def test_a_held_model_is_registered_but_moves_no_alias(run: Run) -> None:
     run.hold()
     receipt = run.register()
