@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     home: Path = Path(".luthier")
     store: str = ""
     cache_bytes: int = Field(default=50 * 2**30, ge=0)
-    launcher: Literal["", "local", "slurm", "hosts"] = ""
+    launcher: Literal["", "local", "slurm", "hosts", "kubernetes"] = ""
     profile: str = ""
     store_deadline_s: float = Field(default=180.0, gt=0)
     silence_s: float = Field(default=600.0, gt=0)

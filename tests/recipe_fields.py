@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from infra.frozen import NotInKey
+from infra.launch.resources import Resources
 from pipelines.recipe import Recipe
 
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -38,6 +39,9 @@ def rows(section: str = "", model: type[BaseModel] = Recipe) -> Iterator[Row]:
 
 def _of_field(name: str, field: FieldInfo, seen: set[str]) -> Iterator[Row]:
     inner, many = _models(field.annotation)
+    if inner == [Resources] and not name.startswith("train."):  # told once, where they are most used
+        yield Row(f"`{name}`", _values(field), "–", "no", field.description or "")
+        return
     if not inner or _plain(field.annotation):
         key = "no" if any(mark is NotInKey or isinstance(mark, NotInKey) for mark in field.metadata) else "yes"
         yield Row(f"`{name}`", _values(field), _default(field), key, field.description or "")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from infra.errors import BadRecipe
 from infra.frozen import Frozen
@@ -29,14 +29,51 @@ class Host(Frozen):
         return {"ssh": told} if isinstance(told, str) else told
 
 
+_POD = {  # what the launcher says itself
+    *("containers", "volumes", "restartPolicy", "activeDeadlineSeconds", "terminationGracePeriodSeconds"),
+    *("name", "image", "command", "args", "env", "envFrom", "resources", "volumeMounts"),
+}
+
+
+class Kubernetes(Frozen):
+    """Where and as what pods run. `pod` and `container` are in Kubernetes' own words, for all that has no field here."""
+
+    context: str = Field(
+        "", description="of the kubeconfig; default: its current one, or the cluster that this runs in"
+    )
+    namespace: str = Field("", pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$", description="default: the context's")
+    image: str = Field("", description="has the same Luthier with the extras of the stages: docker/train.Dockerfile")
+    secret: str = Field(
+        "", description="a Secret whose keys become variables of the workers: credentials, and nowhere else"
+    )
+    cache: str = Field("", description="a PersistentVolumeClaim for the nodes' cache; default: gone with the pod")
+    labels: dict[str, str] = Field(default_factory=dict, description="further labels of the Job, as Kueue's queue")
+    pod: dict[str, JsonValue] = Field(
+        default_factory=dict, description="further fields of a pod's spec: tolerations, serviceAccountName …"
+    )
+    container: dict[str, JsonValue] = Field(
+        default_factory=dict, description="further fields of its container: securityContext, imagePullPolicy …"
+    )
+
+    @field_validator("pod", "container")
+    @classmethod
+    def _is_not_ours(cls, told: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(_POD & told.keys()):
+            raise ValueError(f"{', '.join(taken)} is what the launcher says itself")
+        return told
+
+
 class Profile(Frozen):
     """How this site's cluster is used. Lines of shell are here only: a recipe has none."""
 
-    launcher: str = Field("local", pattern="^(local|slurm|hosts)$", description="where stages run that do not say it")
+    launcher: str = Field(
+        "local", pattern="^(local|slurm|hosts|kubernetes)$", description="where stages run that do not say it"
+    )
     shared_root: str = Field("", description="a folder that all nodes and this machine mount under one path")
     hosts: list[Host] = Field(default_factory=list, description="machines for the launcher `hosts`, best first")
     known_hosts: str = Field("", description="the only file of host keys that counts; default: as ssh is set up")
     ssh_config: str = Field("", description="a file of ssh's options, instead of ~/.ssh/config")
+    kubernetes: Kubernetes = Field(default_factory=Kubernetes, description="where and as what pods run")
     resources: Resources = Field(default_factory=Resources, description="what a job asks for, unless a stage says more")
     stages: dict[str, Resources] = Field(default_factory=dict, description="the same by stage, over the above")
     environment: dict[str, str] = Field(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from infra.frozen import Frozen, NotInKey
 
@@ -16,9 +16,9 @@ class Resources(Frozen):
     nodes: Annotated[int, NotInKey()] = Field(
         1, ge=1, description="machines that train together, each with as many processes"
     )
-    launcher: Annotated[Literal["local", "slurm", "hosts"] | None, NotInKey()] = Field(
+    launcher: Annotated[Literal["local", "slurm", "hosts", "kubernetes"] | None, NotInKey()] = Field(
         None,
-        description="where it runs: beside the flow, as a job of Slurm, or on hosts by ssh; default: as the site's profile says",
+        description="where it runs: beside the flow, as a job of Slurm, on hosts by ssh, or as pods; default: as the site's profile says",
     )
     partition: Annotated[str | None, NotInKey()] = Field(
         None, pattern=WORD, description="Slurm's partition, or several with commas"
@@ -28,7 +28,7 @@ class Resources(Frozen):
     )
     qos: Annotated[str | None, NotInKey()] = Field(None, pattern=WORD, description="Slurm's quality of service")
     gres: Annotated[str | None, NotInKey()] = Field(
-        None, pattern=WORD, description="generic resources a node, as `gpu:a100:4`"
+        None, pattern=WORD, description="generic resources a node, as `gpu:a100:4`; for pods `amd.com/gpu:8`"
     )
     gpus_per_node: Annotated[str | None, NotInKey()] = Field(
         None, pattern=WORD, coerce_numbers_to_str=True, description="GPUs a node, as 4 or `a100:4`"
@@ -39,7 +39,7 @@ class Resources(Frozen):
         None, description="how long one job may take, in quotes, as `'08:00:00'`; training goes on in a next one"
     )
     constraint: Annotated[str | None, NotInKey()] = Field(
-        None, pattern=WORD, description="features that the nodes must have"
+        None, pattern=WORD, description="features that the nodes must have; for pods labels, as `gpu=h100`"
     )
     exclusive: Annotated[bool, NotInKey()] = Field(False, description="whole nodes, shared with no other job")
 
@@ -51,3 +51,12 @@ class Resources(Frozen):
             if getattr(self, name) != field.default
         }
         return others.model_copy(update=said)
+
+
+def _one_node(asked: Resources) -> Resources:
+    if asked.nodes > 1:
+        raise ValueError("only training goes on several nodes: leave out nodes here")
+    return asked
+
+
+OnOneNode = Annotated[Resources, AfterValidator(_one_node), NotInKey()]

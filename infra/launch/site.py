@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infra.launch.base import Job, Launcher
 from infra.launch.hosts import HostsLauncher
+from infra.launch.kubernetes import KubernetesLauncher
 from infra.launch.local import LocalLauncher
 from infra.launch.profile import Profile
 from infra.launch.resources import Resources
@@ -25,6 +26,7 @@ class Site:
             "local": LocalLauncher(),
             "slurm": SlurmLauncher(self.profile, self.shared_root),
             "hosts": HostsLauncher(self.profile, self.shared_root),
+            "kubernetes": KubernetesLauncher(self.profile),
         }
 
     def __hash__(self) -> int:

@@ -10,13 +10,14 @@ from infra import settings
 from infra.doctor import devices, machine, servers
 from infra.doctor.finding import Finding
 from infra.doctor.hosts import hosts
+from infra.doctor.kubernetes import kubernetes
 from infra.doctor.shards import shards
 from infra.doctor.slurm import slurm
 from infra.doctor.store import store
 from infra.errors import BadRecipe
 from pipelines.cli import screen
 
-CLUSTERS = {"slurm": slurm, "hosts": hosts}
+CLUSTERS = {"slurm": slurm, "hosts": hosts, "kubernetes": kubernetes}
 COLOURS = {"ok": "green", "note": "blue", "warn": "yellow", "bad": "red"}
 
 
@@ -28,7 +29,7 @@ def doctor(
     launcher: Annotated[
         str,
         typer.Option(
-            help="slurm: look at the cluster too, by a short job; hosts: by ssh; default: as the profile says"
+            help="slurm: look at the cluster too, by a short job; hosts: by ssh; kubernetes: by its API; default: as the profile says"
         ),
     ] = "",
 ) -> None:
@@ -36,7 +37,7 @@ def doctor(
 
     Looks at what the environment names, or at the stack that `luthier up` started: settings, versions, disk, memory,
     compiler, GPUs and their collectives; the store's rights, conditional writes and clock; Prefect, MLflow, the hub;
-    the cluster of LUTHIER_SHARDS; Slurm or hosts, where stages run on them.
+    the cluster of LUTHIER_SHARDS; Slurm, hosts or Kubernetes, where stages run on them.
     Exit status 0 when runs can work here, 1 otherwise. It leaves nothing behind.
     """
     found = []

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from infra.frozen import Frozen, NotInKey
+from infra.launch.resources import OnOneNode, Resources
 from tasks.data.filters import Filters
 from tasks.data.layouts import FIELDS, TEMPLATED
 from tasks.data.messages import CALL, KEYS
@@ -175,6 +176,10 @@ class DataConfig(Frozen):
         default=None,
         ge=1,
         description="processes that read and tokenise; by default one a core. The result is the same",
+    )
+    resources: OnOneNode = Field(
+        default_factory=Resources,
+        description="what preparing rows takes of a cluster: the fields of `train.resources`, but for nodes",
     )
     chat_template: Annotated[str | None, NotInKey()] = Field(
         default=None,

@@ -35,6 +35,7 @@ def step(config: DataConfig, tokenizer: Receipt, overlap: Receipt | None = None)
         inputs={"tokenizer": tokenizer},
         material=material,
         aside=aside,
+        resources=config.resources,
     )
 
 

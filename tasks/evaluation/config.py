@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from infra.frozen import Frozen, NotInKey
+from infra.launch.resources import OnOneNode, Resources
 
 
 class QuestionsConfig(Frozen):
@@ -37,6 +38,10 @@ class EvaluateConfig(Frozen):
         description="hold the model in 4 bits (NF4), base and tuned alike: as qlora trained it, and as an adapter that is not merged needs it",
     )
     seed: int = Field(1234, description="draws few-shot examples and samples, where a task does either")
+    resources: OnOneNode = Field(
+        default_factory=Resources,
+        description="what asking a model takes of a cluster: the fields of `train.resources`, but for nodes",
+    )
 
     def questions(self) -> QuestionsConfig:
         """The part that decides which documents there are to ask; neither a limit nor the order of tasks does."""

@@ -21,7 +21,8 @@ def step(config: EvaluateConfig, model: Receipt, tokenizer: Receipt, num_fewshot
     """
     if num_fewshot is not None:
         config = config.model_copy(update={"num_fewshot": num_fewshot})
-    return Step("evaluation", 1, config, {"model": model, "tokenizer": tokenizer}, {"include_path": _pinned(config)})
+    inputs = {"model": model, "tokenizer": tokenizer}
+    return Step("evaluation", 1, config, inputs, {"include_path": _pinned(config)}, resources=config.resources)
 
 
 def questions_step(config: EvaluateConfig) -> Step:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.frozen import Frozen
+from infra.launch.resources import OnOneNode, Resources
 
 
 class MergeConfig(Frozen):
@@ -29,3 +30,7 @@ class MergeConfig(Frozen):
         default=0.95, ge=0, le=1, description="the least share of answer tokens on which both agree"
     )
     parity_prompts: int = Field(default=16, ge=1, le=1024, description="held-out prompts that both are asked")
+    resources: OnOneNode = Field(
+        default_factory=Resources,
+        description="what merging takes of a cluster: the fields of `train.resources`, but for nodes",
+    )

@@ -10,7 +10,7 @@ from tasks.merging.config import MergeConfig
 def step(config: MergeConfig, weights: Receipt, tokenizer: Receipt, adapter: Receipt, dataset: Receipt) -> Step:
     """The dataset lends its held-out prompts to the parity certificate."""
     inputs = {"weights": weights, "tokenizer": tokenizer, "adapter": adapter, "dataset": dataset}
-    return Step("merging", 2, config, inputs)
+    return Step("merging", 2, config, inputs, resources=config.resources)
 
 
 def run(

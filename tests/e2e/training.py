@@ -41,10 +41,11 @@ def bench(
     packed: int = 2,
     vocab: int = tiny.VOCAB,
     bad_row: int | None = None,
+    store: Store | None = None,
 ) -> Bench:
     """A tiny Llama and 40 sequences of random rows, `packed` in each; poisoned: one of its weights is NaN; judged: pairs or
-    labels; a bad row weighs infinitely much, of judged ones that text."""
-    store = Store(LocalObjects(root / "store"))
+    labels; a bad row weighs infinitely much, of judged ones that text; store: another than a folder."""
+    store = store or Store(LocalObjects(root / "store"))
     platform = Platform(
         store, LocalLauncher(), Cache(root / "cache", 10**9), root, f"sqlite:///{root}/mlflow.db", 300.0
     )

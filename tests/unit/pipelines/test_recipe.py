@@ -7,7 +7,12 @@ import pytest
 import yaml
 
 from infra.errors import BadRecipe
+from infra.launch.step import Step
+from infra.storage.receipt import Receipt
 from pipelines import recipe as recipes
+from tasks.data import stage as data
+from tasks.evaluation import stage as evaluation
+from tasks.merging import stage as merging
 
 QUICKSTART = Path(__file__).parents[3] / "configs" / "quickstart.yaml"
 
@@ -167,3 +172,22 @@ def test_a_field_of_another_objective_is_refused_by_name() -> None:
         recipes.load("quickstart", {"train.objective": {"method": "dpo", "desirable_wait": 2}})
     assert refused.value.place == "train.objective.desirable_wait"
     assert "did you mean desirable_weight?" in str(refused.value)
+
+
+@pytest.mark.parametrize("section", ["data", "merge", "evaluate"])
+def test_what_a_stage_takes_of_a_cluster_reaches_its_launcher_and_changes_no_key(section: str) -> None:
+    asked = {f"{section}.resources": {"mem": "500G", "launcher": "slurm"}}
+    before, after = _steps(recipes.load("quickstart"))[section], _steps(recipes.load("quickstart", asked))[section]
+    assert (after.resources.mem, after.resources.launcher) == ("500G", "slurm")
+    assert after.key == before.key
+    with pytest.raises(BadRecipe, match="only training goes on several nodes"):
+        recipes.load("quickstart", {f"{section}.resources.nodes": 2})
+
+
+def _steps(recipe: recipes.Recipe) -> dict[str, Step]:
+    made = Receipt(stage="any", key="k", attempt="a", uri="s3://b", content_sha256="c")
+    return {
+        "data": data.step(recipe.data, made),
+        "merge": merging.step(recipe.merge, made, made, made, made),
+        "evaluate": evaluation.step(recipe.evaluate, made, made),
+    }

@@ -26,6 +26,11 @@ def test_a_recipe_sends_its_training_to_slurm(tmp_path: Path) -> None:
         Site().start("platform", SPEC, {}, tmp_path / "log", Resources(launcher="slurm"))
 
 
+def test_a_recipe_sends_its_training_to_kubernetes(tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="no image is named"):
+        Site().start("platform", SPEC, {}, tmp_path / "log", Resources(launcher="kubernetes"))
+
+
 def test_a_stage_stays_where_the_site_says(tmp_path: Path) -> None:
     site = Site(Profile(launcher="slurm", stages={"toy": Resources(launcher="local")}))
     assert site.find("toy", "0123", Resources()) == []
