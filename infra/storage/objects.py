@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from infra.errors import Lost
 
+PIECE = 256 * 2**10  # bytes read at once: they are hashed and written while a core's cache still has them
 BLOCK = 16 * 2**20  # bytes; S3 parts may be 5 MiB to 5 GiB, and 10,000 of them make 156 GiB
 
 
@@ -44,11 +46,13 @@ class Objects(Protocol):
         """Remove an object; one that is not there is fine."""
 
 
-def file_blocks(path: Path) -> Iterator[bytes]:
-    """A file in order, in blocks of at most BLOCK bytes."""
+def file_blocks(path: Path, most: int = PIECE, start: int = 0, stop: int = sys.maxsize) -> Iterator[bytes]:
+    """A range of a file in order, in blocks of at most `most` bytes."""
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        file.seek(start)
+        while start < stop and (block := file.read(min(most, stop - start))):
             yield block
+            start += len(block)
 
 
 def sha256_of(path: Path) -> tuple[int, str]:

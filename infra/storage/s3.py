@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 from botocore.loaders import Loader, create_loader
 
 from infra.errors import Corrupt, LuthierError, StoreRefused, Unreachable
-from infra.storage.objects import BLOCK, file_blocks
+from infra.storage.objects import BLOCK, PIECE, file_blocks
 from infra.storage.tries import Request, Tries
 from infra.storage.weather import Taken
 
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PIECE = 256 * 2**10  # what is read at once: it is hashed and written while a core's cache still has it
 ABORT_S = 5.0  # who leaves has little time; `luthier gc` finds what stays
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # AWS's rule, which also keeps user:password@host out
 
@@ -190,7 +189,7 @@ class S3Objects:
 
         def blocks() -> Iterator[Request[dict[str, Any]]]:
             nonlocal size
-            for number, block in enumerate(file_blocks(path), 1):
+            for number, block in enumerate(file_blocks(path, BLOCK), 1):
                 sha.update(block)
                 size += len(block)
                 # The whole file's sha256 is for readers; the server needs only to see that this part came as it was sent.

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from infra.errors import Lost
@@ -13,7 +13,7 @@ from infra.launch.step import Step
 from infra.launch.step import spec as specified
 from infra.launch.work import commit
 from infra.settings import Platform
-from infra.storage.objects import BLOCK
+from infra.storage.objects import PIECE, file_blocks
 from infra.storage.receipt import Receipt
 from infra.storage.sources import Listed
 from tasks.data import sources
@@ -68,15 +68,7 @@ def _lay(segment: Segment, target: Path) -> None:
         target.symlink_to(segment.path)
         return
     with target.open("wb") as out:
-        out.writelines(_blocks(segment.path, segment.part.start, segment.part.stop))
-
-
-def _blocks(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < stop and (block := file.read(min(BLOCK, stop - start))):
-            yield block
-            start += len(block)
+        out.writelines(file_blocks(segment.path, start=segment.part.start, stop=segment.part.stop))
 
 
 def fetch(planned: Planned, carried: Iterable[Receipt], platform: Platform, room: Path) -> Planned:
@@ -100,7 +92,7 @@ def _in_place(range_: Path, target: Path, segment: Segment) -> Path:
     with range_.open("rb") as source, target.open("wb") as out:
         os.truncate(out.fileno(), segment.part.of)
         out.seek(segment.part.start)
-        shutil.copyfileobj(source, out, BLOCK)
+        shutil.copyfileobj(source, out, PIECE)
     return target
 
 

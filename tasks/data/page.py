@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.data import markup
+from tasks.data import markup, picture
 from tasks.data.preview import Shown
 from tasks.data.preview_page import samples
 from tasks.data.report import Problem, Report
@@ -93,15 +93,10 @@ def _sources(report: Report) -> str:
 
 
 def _lengths(report: Report) -> str:
-    lengths = report.lengths
-    marks = [
-        (report.max_length, "limit", f"max_length {report.max_length:,}"),
-        (report.suggested_max_length, "wish", f"suggested {report.suggested_max_length:,}"),
-    ]
-    shares = lengths.quantiles.items()
+    shares = report.lengths.quantiles.items()
     return markup.section(
         "Lengths",
-        markup.columns(lengths.width, lengths.rows, lengths.above, marks),
+        picture.histogram(report.told()),
         markup.said(
             "Rows by their tokens before anything was cut. The suggested max_length leaves 99.5 % of the rows whole."
         ),

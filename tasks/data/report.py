@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.frozen import Frozen
 from tasks.data import figures
@@ -160,32 +159,12 @@ def suggest(lengths: Ints) -> int:
     return -(-needed // STEP) * STEP
 
 
-def save(folder: Path, report: Report, lengths: NDArray[np.uint32]) -> None:
-    """report.json, report.md and lengths.png."""
+def save(folder: Path, report: Report) -> None:
+    """report.json and report.md."""
     (folder / "report.json").write_text(
         json.dumps(report.told(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     (folder / "report.md").write_text(report.markdown(), encoding="utf-8")
-    # Only their counts: matplotlib copies what it is given several times.
-    _draw(folder / "lengths.png", np.bincount(lengths), report)
-
-
-def _draw(path: Path, counts: Ints, report: Report) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - only here, and it is slow
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Any = figure.add_subplot()
-    distinct = np.flatnonzero(counts)
-    axes.hist(distinct, bins=min(60, max(1, len(counts) - 1)), weights=counts[distinct], color="#4c72b0")
-    axes.axvline(report.max_length, color="#c44e52", label=f"max_length {report.max_length}")
-    suggested = f"suggested {report.suggested_max_length}"
-    axes.axvline(report.suggested_max_length, color="#55a868", linestyle="--", label=suggested)
-    axes.set(xlabel="tokens a row", ylabel="rows", title="Row lengths before anything was cut")
-    axes.legend()
-    # Without the version of the library, so that equal data gives equal bytes.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 def _inline(text: str) -> str:

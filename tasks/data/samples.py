@@ -1,7 +1,8 @@
 """Rows that are looked at one by one: the held-out prompts that models are compared on, and those of the report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.data import quality
 from tasks.data.index import Flags, Index, mixed
 from tasks.data.judged import NOTHING, UNDESIRABLE
 from tasks.data.places import Problem
+from tasks.data.pool import cores
 from tasks.data.preview import Part, Shown
 from tasks.data.rows import sample
 from tasks.data.shard import CHAT, TEXT, TOKEN, WEIGHT
@@ -31,6 +33,7 @@ class Looked:
 
     def __init__(self, platform: Platform, shards: list[Receipt], room: Path) -> None:
         self._platform, self._shards, self._room = platform, shards, room
+        self._here: set[int] = set()
         self._open: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def row(self, found: Index, row: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
@@ -52,6 +55,11 @@ class Looked:
         said = np.load(folder / "judged.npy", mmap_mode="r")[int(np.searchsorted(ends, begin, side="right"))]
         return int(said["verdict"]), int(said["chosen"])
 
+    def fetch(self, shards: Iterable[int]) -> None:
+        """Have these shards here; several at once, as what comes is hashed."""
+        with ThreadPoolExecutor(cores()) as threads:
+            self._here.update(threads.map(self._lay, sorted(set(shards) - self._here)))
+
     def tokens(self, shard: int, begin: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """The same, by where they lie."""
         tokens, weights = self._shard(shard)
@@ -64,13 +72,17 @@ class Looked:
 
     def _shard(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         if number not in self._open:
+            self.fetch([number])
             folder = self._room / str(number)
-            self._platform.cache.materialise(self._platform.store, self._shards[number], folder)
             self._open[number] = (
                 np.memmap(folder / "tokens.bin", TOKEN, "r"),
                 np.memmap(folder / "weights.bin", WEIGHT, "r"),
             )
         return self._open[number]
+
+    def _lay(self, number: int) -> int:
+        self._platform.cache.materialise(self._platform.store, self._shards[number], self._room / str(number))
+        return number
 
 
 def divided(ids: NDArray[np.uint32], weights: NDArray[np.float16], chosen: int) -> list[Tokens]:
@@ -81,8 +93,10 @@ def divided(ids: NDArray[np.uint32], weights: NDArray[np.float16], chosen: int) 
 
 def write_prompts(path: Path, found: Index, held: Flags, looked: Looked, encoder: Encoder) -> None:
     """Prompt and answer, as text and as tokens, of at most PROMPTS held-out rows that are different and whole."""
+    rows = _lowest(found, held)
+    looked.fetch(int(found.shard[row]) for row in rows)
     with path.open("w", encoding="utf-8") as file:
-        for row in _lowest(found, held):
+        for row in rows:
             text = looked.texts(found, row)[0]
             asked, answer = _divided(text.ids, text.weights, document=found.rows["kind"][row] == TEXT)
             said = {

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from infra.errors import BadData, BadRecipe, Corrupt, Lost
 from infra.storage import hub_files, snapshots, sources
-from infra.storage.objects import BLOCK, sha256_of
+from infra.storage.objects import file_blocks, sha256_of
 from infra.storage.receipt import Origin
 from infra.storage.sources import Listed
 from tasks.data import named
@@ -228,11 +228,8 @@ def fetch(file: Pinned, scratch: Path) -> Path:
 def part_sha256(path: Path, start: int, stop: int) -> str:
     """The sha256 (hex) of a range of a file's bytes."""
     hashed = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < stop and (block := file.read(min(BLOCK, stop - start))):
-            hashed.update(block)
-            start += len(block)
+    for block in file_blocks(path, start=start, stop=stop):
+        hashed.update(block)
     return hashed.hexdigest()
 
 

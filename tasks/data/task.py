@@ -1,12 +1,14 @@
 """The Prefect face of the data stage."""
 
+import json
+
 from prefect import task
 
 from infra import settings
 from infra.errors import Corrupt, Refused
 from infra.printable import line
 from infra.storage.receipt import Receipt
-from tasks.data import stage
+from tasks.data import picture, stage
 from tasks.data.changes import Since
 from tasks.data.config import DataConfig
 from tasks.face import RETRIES, publish, shown, worth_retrying
@@ -19,7 +21,8 @@ def prepare(config: DataConfig, tokenizer: Receipt, overlap: Receipt | None = No
     dataset = stage.run(config, tokenizer, platform, overlap, shown("data"))
     report = platform.store.read(dataset, "report.md").decode()
     report += f"\nRows with what is learned of them, sources and lengths are on a page of its own:\n\n```text\n{dataset.uri}/report.html\n```\n"
-    publish("data-report", "What the rows became", report, {"row lengths": platform.store.read(dataset, "lengths.png")})
+    lengths = picture.drawn(json.loads(platform.store.read(dataset, "report.json")))
+    publish("data-report", "What the rows became", report, {"row lengths": lengths})
     return dataset
 
 

@@ -191,7 +191,7 @@ def _write(job: Work[DataConfig], found: Index, encoder: Encoder) -> Report:
     looked = samples.Looked(job.platform, list(job.parts.values()), job.scratch / "shards")
     samples.write_prompts(job.out / "prompts.jsonl", found, sides["validation"].times > 0, looked, encoder)
     report = tell(found, sides["train"], sides["validation"], samples.sampled(found, looked, encoder))
-    save(job.out, report, found.rows["length"])
+    save(job.out, report)
     shown = samples.shown(found, sides["train"].times, looked, encoder)
     (job.out / "report.html").write_text(page(report, shown, encoder.special), encoding="utf-8")
     return report

@@ -69,7 +69,7 @@ def test_a_lost_reply_to_the_end_of_an_upload_is_recognised(line: Proxy, s3_root
     assert incomplete(client) == []
 
 
-def failing(path: Path) -> Iterator[bytes]:
+def failing(path: Path, *_: object) -> Iterator[bytes]:
     yield b"a" * BLOCK
     raise OSError(5, "Input/output error")
 
@@ -94,7 +94,7 @@ def test_a_failing_abort_does_not_hide_why_the_upload_failed(
 ) -> None:
     client = S3Objects(s3_root, deadline_s=5)
 
-    def cut(path: Path) -> Iterator[bytes]:
+    def cut(path: Path, *_: object) -> Iterator[bytes]:
         blocks = failing(path)
         yield next(blocks)
         line.refuse()
@@ -243,4 +243,5 @@ def test_memory_stays_bounded_whatever_the_size(root: str, tmp_path: Path) -> No
     )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "out/file").stat().st_size == size
-    assert int(run.stdout) < 150, f"{run.stdout.strip()} MiB above what importing took"
+    # Parts in flight, all of them where the server is slow; the file would be 300.
+    assert int(run.stdout) < 200, f"{run.stdout.strip()} MiB above what importing took"

@@ -17,6 +17,11 @@ from tasks.training import stage as training
 from tests.e2e import recipes
 from tests.flows.fakes import Fakes
 
+# Of every artifact's files those that are more than text.
+READ = {
+    "report.json": '{"max_length": 8, "suggested_max_length": 8, "lengths": {"width": 1, "rows": [1], "above": 0}}',
+}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_harness() -> Iterator[None]:
@@ -42,7 +47,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fakes:
     monkeypatch.setattr(evaluation, "questions", fakes.stage("questions"))
     monkeypatch.setattr(data, "overlap", fakes.stage("overlap"))
     monkeypatch.setattr(data, "diff", fakes.stage("diff"))
-    monkeypatch.setattr(Store, "read", lambda _store, _receipt, name: f"{name}".encode())
+    monkeypatch.setattr(Store, "read", lambda _store, _receipt, name: READ.get(name, name).encode())
     return fakes
 
 

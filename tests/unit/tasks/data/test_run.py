@@ -53,7 +53,6 @@ def test_a_dataset_is_made_once_and_found_again_from_elsewhere(
     assert again == made
     assert made.summary["rows"] == 50
     assert platform.store.read(made, "report.md").startswith(b"# Data\n")
-    assert platform.store.read(made, "lengths.png").startswith(b"\x89PNG")
 
 
 def test_the_workers_refusal_is_the_stages(platform: Platform, committed: Receipt, write: Callable[..., Path]) -> None:
