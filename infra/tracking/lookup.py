@@ -15,8 +15,9 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from infra.errors import Refused, Unreachable
 from infra.frozen import Frozen
+from infra.tracking.database import REGISTRATION
 from infra.tracking.runs import EXPERIMENT
-from infra.tracking.versions import CONTENT, REGISTRATION
+from infra.tracking.versions import CONTENT
 
 _SPEC = re.compile(r"(?:models:/)?(?P<name>[\w.-]{1,100})(?:/(?P<number>\d{1,9})|@(?P<alias>[\w-]{1,100}))?", re.ASCII)
 _PREFERRED = ("candidate", "champion")

@@ -15,7 +15,6 @@ from infra.tracking import database
 from infra.tracking.pages import room
 
 CONTENT = "luthier.content_sha256"
-REGISTRATION = "luthier.registration"  # the key of the registry's artifact, which names everything else
 INCUMBENT = "luthier.incumbent_sha256"  # content of the version that the verdict compares with; empty: with none
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED", "BAD_REQUEST", "INVALID_STATE")
 _EXISTS, _MISSING = ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)

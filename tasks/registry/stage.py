@@ -2,6 +2,8 @@
 
 And what is in production, and what is decided about that."""
 
+from dataclasses import replace
+
 from infra.launch.produce import OnBeat, produce
 from infra.launch.step import Step
 from infra.settings import Platform
@@ -26,8 +28,8 @@ def step(
     dataset: Receipt,
     diff: Receipt | None = None,
 ) -> Step:
-    """Runs every time: the server may have been wiped or changed since the last one. `diff` tells how the data differs from
-    that of the version in production."""
+    """Runs unless MLflow is seen to have it: the server may have been wiped or changed since the last time. `diff` tells how
+    the data differs from that of the version in production."""
     inputs = {"model": model, "verdict": verdict, "scores": scores, "baseline": baseline}
     told = {"diff": diff} if diff else {}
     return Step("registry", 1, config, {**inputs, "adapter": adapter, "dataset": dataset, **told}, always=True)
@@ -46,7 +48,18 @@ def run(  # noqa: PLR0913, PLR0917 - a registration names everything that the mo
     diff: Receipt | None = None,
 ) -> Receipt:
     """The registration as it is now; Unreachable where MLflow does not answer."""
-    return produce(step(config, model, verdict, scores, baseline, adapter, dataset, diff), platform, on_beat)
+    wanted = step(config, model, verdict, scores, baseline, adapter, dataset, diff)
+    return produce(replace(wanted, always=not _is_there(wanted, platform)), platform, on_beat)
+
+
+def _is_there(wanted: Step, platform: Platform) -> bool:
+    """Whether MLflow, where it is a file of this machine, has what was registered last: a worker takes seconds to see it."""
+    found = platform.store.find(wanted.stage, wanted.key)
+    if found is None:
+        return False
+    name, version, alias = (found.summary.get(field) for field in ("name", "version", "alias"))
+    tags = {database.REGISTRATION: wanted.key}
+    return database.holds(platform.tracking_uri, str(name), int(str(version)), tags, str(alias) if alias else None)
 
 
 def incumbent_step(config: RegisterConfig, version: str | None = None) -> Step:

@@ -12,8 +12,9 @@ from infra.drawing import Box
 from infra.launch.work import Summary, Work, main
 from infra.storage.hub import fetched_as
 from infra.storage.receipt import Manifest, Receipt
+from infra.tracking.database import REGISTRATION
 from infra.tracking.pages import attach
-from infra.tracking.versions import CONTENT, INCUMBENT, REGISTRATION, Versions
+from infra.tracking.versions import CONTENT, INCUMBENT, Versions
 from tasks.registry.card import Card, Figures, Scores, render
 from tasks.registry.config import RegisterConfig
 from tasks.registry.promotion import VERDICT

@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 
 from infra.settings import Platform, Settings
 from infra.storage.receipt import Receipt
+from infra.tracking.database import REGISTRATION
 from infra.tracking.production import MOVED
-from infra.tracking.versions import CONTENT, REGISTRATION
+from infra.tracking.versions import CONTENT
 from pipelines import recipe as recipes
 from tests import registered
 from tests.demos import cadence, material

@@ -14,7 +14,7 @@ from infra.storage import layout
 from infra.storage.cache import verify
 from infra.storage.receipt import Receipt
 from tests.faults.points import CREATED, TOLD, Point, arm, points, struck
-from tests.faults.stages import NAME, RECONCILES, Chain, empty
+from tests.faults.stages import NAME, Chain, empty
 
 Faults = list[str]
 
@@ -35,7 +35,7 @@ def kill(whole: Chain, stage: str, room: Path, names: tuple[str, ...] = (), s3_r
     known = points(whole.made[stage].stage, "s3" if s3_root else "file")
     known = {name: point for name, point in known.items() if name in names or not names}
     order = list(known)
-    cut = len(order) if stage in RECONCILES else [*order, CREATED].index(CREATED) + 1
+    cut = [*order, CREATED].index(CREATED) + 1
     told = Killed(stage)
     for number, chosen in enumerate([order[:cut], *([name] for name in order[cut:])]):
         here = room / f"{stage}-{number}"
@@ -56,7 +56,7 @@ def _killed(chain: Chain, stage: str, name: str, point: Point, folder: Path) -> 
             noticed = error.retry
     faults = [] if noticed else ["the kill was not reported as something to be tried again"]
     faults += [] if struck(folder) else ["no process came by"]
-    faults += _torn(chain.on) + (_half_registered(chain) if stage in RECONCILES else [])
+    faults += _torn(chain.on) + (_half_registered(chain) if stage == "registry" else [])
     faults += [f"{place} was touched" for place, data in before.items() if manifests(chain.on).get(place) != data]
     return [f"{stage}, {name}: {fault}" for fault in faults]
 
@@ -67,7 +67,7 @@ def _rerun(chain: Chain, stage: str, wanted: Receipt) -> Faults:
     receipt = chain.run(stage)
     records = [place for place in manifests(chain.on) if place.startswith(layout.home(wanted.stage, receipt.key))]
     faults = [] if len(records) == 1 else [f"records: {records}"]
-    if stage in RECONCILES:
+    if stage == "registry":
         return faults + _registered_once(chain)
     faults += [] if receipt.content_sha256 == wanted.content_sha256 else ["other bytes than an undisturbed run's"]
     if committed is not None and (receipt.attempt != committed.attempt or len(_launches(chain.on)) != before):

@@ -25,7 +25,6 @@ from tests.e2e import recipes
 Made = dict[str, Receipt]
 ALONE = {"num_processes": 1, "deepspeed": "none", "max_steps": 6, "save_steps": 2}
 NAME = "faults"
-RECONCILES = ("registry",)  # run each time, whatever is committed
 SILENCE_S = 600  # a busy machine imports for minutes
 UNREGISTERED = "before-the-registry.db"
 

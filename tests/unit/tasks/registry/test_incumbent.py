@@ -10,7 +10,7 @@ from infra.tracking import database
 from infra.tracking.lookup import Lookup
 from infra.tracking.production import MOVED, production
 from infra.tracking.versions import INCUMBENT
-from tasks.registry import incumbent, stage
+from tasks.registry import incumbent, stage, worker
 from tasks.registry.config import ProductionConfig, RegisterConfig
 from tasks.registry.promotion import BACK_AT, REFUSED_AT, VERDICT
 from tasks.registry.rivals import Judged, Rivals
@@ -100,6 +100,25 @@ def test_where_there_was_never_a_champion_no_worker_is_started(made: Registered)
     (made.room / "torn.db").write_text("no database")
     assert not database.lacks_alias(f"sqlite:///{made.room}/torn.db", NAME, "champion"), "then MLflow is asked"
     assert not database.lacks_alias("http://mlflow:5000", NAME, "champion")
+
+
+def test_what_mlflow_is_seen_to_have_is_not_registered_again(made: Registered) -> None:
+    inputs = [made.inputs[role] for role in ("model", "verdict", "scores", "baseline", "adapter", "dataset")]
+    wanted, uri = stage.step(CONFIG, *inputs), made.on.tracking_uri
+    job = jobs.job(made.on, wanted.stage, CONFIG, wanted.inputs, wanted.key)
+    registration = jobs.keep(made.on, wanted.stage, job.out, worker.work(job), made.inputs, key=wanted.key)
+    number, tags = int(str(registration.summary["version"])), {database.REGISTRATION: wanted.key}
+    assert stage.run(CONFIG, *inputs, made.on) == registration
+    assert not (made.on.home / "store" / "jobs" / "registry").exists(), "no worker was started"
+    assert database.holds(uri, NAME, number, tags, "candidate")
+    assert not database.holds(uri, NAME, number, {database.REGISTRATION: "of another"}, "candidate")
+    assert not database.holds(uri, NAME, number + 1, tags, None)
+    assert not database.holds(f"sqlite:///{made.room}/none.db", NAME, number, tags, None)
+    assert not database.holds("http://mlflow:5000", NAME, number, tags, None), "then MLflow is asked"
+    made.client.set_registered_model_alias(NAME, "candidate", "1")
+    assert not database.holds(uri, NAME, number, tags, "candidate")
+    made.client.delete_model_version(NAME, str(number))
+    assert not database.holds(uri, NAME, number, tags, None)
 
 
 def test_a_champion_whose_model_is_gone_is_told_with_a_way_out(made: Registered) -> None:

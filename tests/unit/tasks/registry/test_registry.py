@@ -20,7 +20,8 @@ from infra.errors import Unreachable
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from infra.tracking import flavor
-from infra.tracking.versions import CONTENT, REGISTRATION, Versions
+from infra.tracking.database import REGISTRATION
+from infra.tracking.versions import CONTENT, Versions
 from tasks.registry import stage, worker
 from tasks.registry.card import Card, readme, render
 from tasks.registry.config import RegisterConfig
@@ -297,6 +298,7 @@ print(number)
 """
 
 
+@pytest.mark.slow
 def test_two_at_once_make_one_version_and_the_alias(run: Run) -> None:
     racers = [
         subprocess.Popen(
