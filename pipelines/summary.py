@@ -19,7 +19,7 @@ def announce(
     """Put the before/after table on the Prefect run, and into its log, with what the verdict means."""
     columns = {"base": baseline, "base, prompted": prompted, "in production": incumbent, "tuned": scores}
     text = table({name: receipt for name, receipt in columns.items() if receipt is not None})
-    meaning = f"{verdict.summary['meaning']}\n" if "meaning" in verdict.summary else ""
+    meaning = "".join(f"{verdict.summary[said]}\n" for said in ("meaning", "prompting") if said in verdict.summary)
     outcome = OUTCOMES[str(verdict.summary["outcome"])]
     line = f"{version.summary.get('name')} version {version.summary.get('version')}: {outcome}"
     misses = "".join(f"- {miss}\n" for miss in _misses(verdict))

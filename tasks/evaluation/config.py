@@ -27,7 +27,7 @@ class EvaluateConfig(Frozen):
     )
     num_fewshot: int = Field(0, ge=0, description="solved examples before each question")
     baseline_num_fewshot: Annotated[int | None, NotInKey()] = Field(
-        None, ge=1, description="score the base model with so many examples as well, for the table"
+        None, ge=1, description="score the base model with so many examples as well, to tell whether prompting would do"
     )
     apply_chat_template: bool = Field(True, description="ask in the tokenizer's chat format; false for base models")
     limit: int | None = Field(None, ge=1, description="only the first so many documents of each task")

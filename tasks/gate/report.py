@@ -13,13 +13,15 @@ HEADS = {
 WORDS = {"passed": "passed", "failed": "**failed**", "undecided": "**undecided**"}
 
 
-def page(verdict: Verdict, columns: dict[str, Scores]) -> str:
+def page(verdict: Verdict, columns: dict[str, Scores], prompting: str = "") -> str:
     """Markdown: the comparison with the version in production, the bars, then a row for every metric of the last column,
     which is the candidate's, and its change; at the end examples of documents on which production did better.
 
-    `columns` are tables of scores by heading; the first one is the baseline's.
+    `columns` are tables of scores by heading; the first one is the baseline's. `prompting` says whether examples in the
+    base's prompt would do.
     """
-    parts = [f"# {_head(verdict)}", *([meaning(verdict)] if verdict.compared else []), *_compared(verdict)]
+    said = [meaning(verdict) if verdict.compared else "", prompting]
+    parts = [f"# {_head(verdict)}", *filter(None, said), *_compared(verdict)]
     rest = ["\n".join(lines) for lines in (_bars(verdict), _scores(columns), _worse(verdict)) if lines]
     return "\n\n".join([*parts, *rest]) + "\n"
 

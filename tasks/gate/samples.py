@@ -29,8 +29,9 @@ class Pairs:
 
 def paired(asked: Comparison, candidate: Path, incumbent: Path) -> Pairs:
     """The outcomes below two artifacts; BadTask where they are not of the same documents, or the score is not their mean."""
-    ours, theirs = (dict(outcomes(asked, folder)) for folder in (candidate, incumbent))
-    if ours.keys() != theirs.keys():
+    found = beside(asked, candidate, incumbent)
+    if found is None:
+        ours, theirs = (dict(outcomes(asked, folder)) for folder in (candidate, incumbent))
         raise BadTask(
             "the model and the version in production were asked different documents, so they cannot be compared",
             place="gate.incumbent",
@@ -38,6 +39,15 @@ def paired(asked: Comparison, candidate: Path, incumbent: Path) -> Pairs:
             remedy="the task's data has changed since: pin its revision in the task's YAML, and set another "
             "evaluate.seed, so that all models are asked anew",
         )
+    return found
+
+
+def beside(asked: Comparison, candidate: Path, other: Path) -> Pairs | None:
+    """The outcomes below two artifacts, or None where they are not of the same documents; BadTask where the score is not
+    their mean."""
+    ours, theirs = (dict(outcomes(asked, folder)) for folder in (candidate, other))
+    if ours.keys() != theirs.keys():
+        return None
     sign = 1 if asked.higher_is_better else -1
     return Pairs(*(tuple(sign * side[document] for document in sorted(ours)) for side in (ours, theirs)))
 

@@ -16,8 +16,8 @@ def step(
     questions: Receipt | None = None,
 ) -> Step:
     """The step that judges `scores` against `baseline` and, document by document, against `incumbent`, the scores of
-    `gate.incumbent.version`; `fewshot` (the base model with examples) is only shown, and so are the texts of `questions`
-    where production did better."""
+    `gate.incumbent.version`; `fewshot` (the base model with examples) is compared and decides nothing; the texts of
+    `questions` are shown where production did better."""
     others = {"fewshot": fewshot, "incumbent": incumbent, "questions": questions if incumbent else None}
     given = {name: receipt for name, receipt in others.items() if receipt is not None}
     return Step("gate", 3, config, {"baseline": baseline, "scores": scores, **given})

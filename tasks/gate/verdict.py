@@ -33,7 +33,8 @@ class Check(Frozen):
 
 
 class Verdict(Frozen):
-    """Promote, hold, or neither shown. A hold is a result, not an error. `worse` are examples of what was lost."""
+    """Promote, hold, or neither shown. A hold is a result, not an error. `worse` are examples of what was lost; `prompting`
+    compares with the base with examples in its prompt, and decides nothing."""
 
     promote: bool
     outcome: Literal["promote", "hold", "undecided"]
@@ -41,6 +42,7 @@ class Verdict(Frozen):
     checks: list[Check]
     compared: list[Compared] = Field(default_factory=list)
     worse: list[Worse] = Field(default_factory=list)
+    prompting: list[Compared] = Field(default_factory=list)
 
     def failed(self) -> list[str]:
         """What was not passed, one line each."""
@@ -54,6 +56,7 @@ def judge(
     candidate: Scores,
     compared: Sequence[Compared] = (),
     worse: Sequence[Worse] = (),
+    prompting: Sequence[Compared] = (),
 ) -> Verdict:
     """Every bar against task → metric → score of both models, and every comparison with the version in production; BadTask
     for a metric that was not measured.
@@ -71,6 +74,7 @@ def judge(
         checks=checks,
         compared=list(compared),
         worse=list(worse),
+        prompting=list(prompting),
     )
 
 

@@ -8,6 +8,7 @@ from infra.launch.work import Summary, Work, main
 from tasks.gate.comparing import Compared, compare
 from tasks.gate.config import GateConfig
 from tasks.gate.picture import PICTURE, drawn
+from tasks.gate.prompting import prompting, told
 from tasks.gate.report import meaning, page
 from tasks.gate.samples import paired
 from tasks.gate.verdict import Scores, judge
@@ -19,15 +20,18 @@ ROLES = {"baseline": "base", "fewshot": "base", "incumbent": "in production", "s
 def work(job: Work[GateConfig]) -> Summary:
     """Fill verdict.json, verdict.md and, where there is a version in production, a picture of the differences."""
     scores = {name: _scores(job.inputs[name]) for name in ROLES if name in job.inputs}
-    verdict = judge(job.config, scores["baseline"], scores["scores"], _compared(job), _worse(job))
+    verdict = judge(job.config, scores["baseline"], scores["scores"], _compared(job), _worse(job), _prompting(job))
     columns = {_heading(name, job.inputs[name]): score for name, score in scores.items()}
+    enough = " ".join(told(verdict.prompting, _shots(job.inputs["fewshot"]))) if verdict.prompting else ""
     text = json.dumps(verdict.model_dump(mode="json"), indent=2) + "\n"
     (job.out / "verdict.json").write_text(text, encoding="utf-8")
-    (job.out / "verdict.md").write_text(page(verdict, columns), encoding="utf-8")
+    (job.out / "verdict.md").write_text(page(verdict, columns, enough), encoding="utf-8")
     if verdict.compared:
         (job.out / PICTURE).write_text(drawn(verdict), encoding="utf-8")
-    told: Summary = {"promote": verdict.promote, "outcome": verdict.outcome, "failed": list(verdict.failed())}
-    return told | {"against": verdict.against, "meaning": meaning(verdict)} if verdict.compared else told
+    summary: Summary = {"promote": verdict.promote, "outcome": verdict.outcome, "failed": list(verdict.failed())}
+    if verdict.compared:
+        summary |= {"against": verdict.against, "meaning": meaning(verdict)}
+    return summary | ({"prompting": enough} if enough else {})
 
 
 def _compared(job: Work[GateConfig]) -> list[Compared]:
@@ -46,6 +50,10 @@ def _worse(job: Work[GateConfig]) -> list[Worse]:
     return [one for asked in job.config.comparisons() for one in worse(asked, ours, theirs, questions)]
 
 
+def _prompting(job: Work[GateConfig]) -> list[Compared]:
+    return prompting(job.config, job.inputs["scores"], job.inputs["fewshot"]) if "fewshot" in job.inputs else []
+
+
 def _scores(folder: Path) -> Scores:
     """task → metric → value, as the evaluation stage stored them."""
     return {
@@ -55,8 +63,11 @@ def _scores(folder: Path) -> Scores:
 
 
 def _heading(name: str, folder: Path) -> str:
-    shots = _json(folder / "spec.json")["num_fewshot"]
-    return f"{ROLES[name]} {shots}-shot"
+    return f"{ROLES[name]} {_shots(folder)}-shot"
+
+
+def _shots(folder: Path) -> int:
+    return int(_json(folder / "spec.json")["num_fewshot"])
 
 
 def _json(path: Path) -> dict[str, Any]:

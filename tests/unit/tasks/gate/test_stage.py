@@ -65,10 +65,12 @@ def test_promote_and_hold_are_both_results(platform: Platform, tmp_path: Path) -
     passed = stage.run(
         GateConfig(bars=[Bar(task="tickets", metric="exact_match", min=0.9)]), base, tuned, platform, few
     )
-    assert passed.summary == {"promote": True, "outcome": "promote", "failed": []}
+    enough = "On tickets it is shown to be better than the base with 5 examples in its prompt (0.95 beside 0.3 in exact_match on 60 documents)."
+    assert passed.summary == {"promote": True, "outcome": "promote", "failed": [], "prompting": enough}
     text = platform.store.read(passed, "verdict.md").decode()
     assert "| task | metric | base 0-shot | base 5-shot | tuned 0-shot | change |" in text
     assert "| tickets | exact_match | 0 | 0.3 | 0.95 | +0.95 |" in text
+    assert enough in text
     held = stage.run(GateConfig(bars=[Bar(task="tickets", metric="exact_match", min_gain=0.99)]), base, tuned, platform)
     assert held.summary["promote"] is False
     assert json.loads(platform.store.read(held, "verdict.json"))["checks"][0]["passed"] is False
