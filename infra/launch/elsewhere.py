@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.errors import BadRecipe
@@ -47,11 +48,14 @@ def python(profile: Profile) -> str:
     return f"{profile.container} {told}".strip()
 
 
-def require_visible(store: str, shared: Path | None) -> None:
-    """BadRecipe where the store is a folder that is not in what all machines mount."""
-    folder = store.removeprefix("file://")
-    if store.startswith("file://") and not (shared and Path(folder).is_relative_to(shared)):
-        there = f"a folder in {shared}" if shared else "name LUTHIER_SHARED_ROOT, which all mount, and a folder in it"
-        raise BadRecipe(
-            "the nodes cannot see the store", place="LUTHIER_STORE", value=store, remedy=f"set it to s3://…, or {there}"
-        )
+def require_visible(environment: Mapping[str, str], shared: Path | None, mounts: bool = True) -> None:
+    """BadRecipe where what all stages share is in a folder that is not in what all machines mount, where they mount any."""
+    for name, kind, remedy in (
+        ("LUTHIER_STORE", "file://", "set it to s3://…"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///", "name a server, as http://mlflow:5000"),
+    ):
+        address = environment.get(name, "")
+        if address.startswith(kind) and not (shared and Path(address.removeprefix(kind)).is_relative_to(shared)):
+            there = f", or to a folder in {shared}" if shared else ", or name LUTHIER_SHARED_ROOT, which all mount"
+            told = remedy + (there if mounts else "")
+            raise BadRecipe("the nodes cannot see this folder", place=name, value=address, remedy=told)

@@ -159,7 +159,7 @@ class HostsLauncher:
     ) -> HostsJob:
         """Begin a job, or follow the one that there is by that name. Output goes to `log` and beside it."""
         profile, nodes = self._machines.profile, resources.nodes if resources else 1
-        elsewhere.require_visible(environment.get("LUTHIER_STORE", ""), self._shared)
+        elsewhere.require_visible(environment, self._shared)
         if nodes > len(profile.hosts):
             raise BadRecipe(
                 f"{nodes} nodes are asked for, and the site's profile names {len(profile.hosts)} hosts",

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infra.errors import BadRecipe, Cancelled, LuthierError, Refused, Unreachable
+from infra.errors import Cancelled, LuthierError, Refused, Unreachable
+from infra.launch import elsewhere
 from infra.launch.base import State
 from infra.launch.kubernetes_calls import OUTAGE_S, Cluster, patiently
 from infra.launch.kubernetes_manifest import Order, labels, manifest
@@ -259,8 +260,7 @@ class KubernetesLauncher:
     ) -> KubernetesJob:
         """Make a Job, or follow the one that there is by that name. Output goes to `log` and beside it."""
         asked = resources or Resources()
-        for name in ("LUTHIER_STORE", "MLFLOW_TRACKING_URI"):
-            _require_visible(name, environment.get(name, ""))
+        elsewhere.require_visible(environment, None, mounts=False)
         order = Order(module, spec, asked, environment)
         made = manifest(order, self._profile)
         patiently(lambda: self._cluster.create(made))
@@ -273,14 +273,3 @@ def _over(job: dict[str, Any]) -> bool:
     conditions = job.get("status", {}).get("conditions") or []
     ended = any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
     return ended or "deletionTimestamp" in job["metadata"]
-
-
-def _require_visible(name: str, address: str) -> None:
-    """BadRecipe where what all stages share is in a folder of this machine."""
-    if address.startswith(("file:", "sqlite:")):
-        raise BadRecipe(
-            "pods cannot see what is in a folder of this machine",
-            place=name,
-            value=address,
-            remedy="set it to s3://…" if name == "LUTHIER_STORE" else "name a server, as http://mlflow:5000",
-        )

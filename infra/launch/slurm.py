@@ -222,7 +222,7 @@ class SlurmLauncher:
     ) -> SlurmJob:
         """Submit a job, or follow the one that there is by that name. Output goes to `log` and beside it."""
         asked = resources or Resources()
-        elsewhere.require_visible(environment.get("LUTHIER_STORE", ""), self.root.parent)
+        elsewhere.require_visible(environment, self.root.parent)
         name = elsewhere.named_by(spec)
         folder = self.root / "jobs" / name
         running = commands.named(elsewhere.job_name())

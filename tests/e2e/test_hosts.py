@@ -76,9 +76,13 @@ def test_machines_need_no_folder_in_common_where_the_store_is_a_bucket(
     two: Machines, here: Path, s3_root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LUTHIER_SHARED_ROOT")
-    with pytest.raises(BadRecipe, match="cannot see the store"):
+    with pytest.raises(BadRecipe, match="cannot see this folder"):
         toy.run(Toy())
     monkeypatch.setenv("LUTHIER_STORE", s3_root)
+    with pytest.raises(BadRecipe, match="cannot see this folder") as caught:
+        toy.run(Toy())
+    assert caught.value.place == "MLFLOW_TRACKING_URI", "what a machine registered there would be found by nobody"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
     assert toy.run(Toy(value=7)).stage == "toy"
     nothing_is_left(two)
 

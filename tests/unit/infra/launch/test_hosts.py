@@ -15,7 +15,7 @@ SPEC = "jobs/toy/0123/a1/spec.json"
 @pytest.mark.parametrize(
     ("store", "nodes", "what"),
     [
-        ("file:///home/me/.luthier/store", 1, "cannot see the store"),
+        ("file:///home/me/.luthier/store", 1, "cannot see this folder"),
         ("s3://bucket/luthier", 2, "2 nodes are asked for"),
     ],
 )

@@ -310,7 +310,7 @@ def test_a_typo_in_the_profile_is_found_by_the_server(cluster: Kube, tmp_path: P
 @pytest.mark.parametrize("name", ["LUTHIER_STORE", "MLFLOW_TRACKING_URI"])
 def test_what_pods_cannot_see_is_refused_before_anything_is_asked(tmp_path: Path, name: str) -> None:
     address = {"LUTHIER_STORE": "file:///home/me/store", "MLFLOW_TRACKING_URI": "sqlite:////home/me/mlflow.db"}[name]
-    with pytest.raises(BadRecipe, match="pods cannot see") as caught:
+    with pytest.raises(BadRecipe, match="cannot see this folder") as caught:
         KubernetesLauncher(SITE).start("tests.toy", SPEC, ENVIRONMENT | {name: address}, tmp_path / "log")
     assert (caught.value.place, caught.value.value) == (name, address)
 

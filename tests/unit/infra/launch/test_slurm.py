@@ -16,7 +16,7 @@ SPEC = "jobs/toy/0123/a1/spec.json"
     [
         ("", "s3://bucket/luthier", "a folder that they share"),
         ("/shared/it's me", "s3://bucket/luthier", "cannot be told of a folder of this name"),
-        ("/shared/me", "file:///home/me/.luthier/store", "cannot see the store"),
+        ("/shared/me", "file:///home/me/.luthier/store", "cannot see this folder"),
     ],
 )
 def test_what_nodes_could_not_use_is_refused(tmp_path: Path, root: str, store: str, what: str) -> None:
