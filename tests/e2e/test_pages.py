@@ -92,8 +92,9 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_the_deployment_can_be_run_from_a_form(prefect: Page, pictures: Path) -> None:
     prefect.get_by_role("link", name="Deployments").click()
-    prefect.get_by_role("link", name="quickstart").first.click()
-    expect(prefect.get_by_text("Ready", exact=True)).to_be_visible()
+    mine = prefect.get_by_role("row").filter(has=prefect.get_by_role("link", name="finetune"))
+    expect(mine.get_by_text("Ready", exact=True)).to_be_visible()
+    mine.get_by_role("link", name="quickstart").click()
     prefect.get_by_role("button", name="Run", exact=True).click()
     prefect.get_by_role("menuitem", name="Custom run").click()
     expect(prefect.get_by_label("recipe")).to_have_value("quickstart")

@@ -30,7 +30,10 @@ def in_background(config: Toy) -> "tuple[Future[object], list[Beat]]":
 
 def flow(here: Path, act: str) -> subprocess.Popen[bytes]:
     """The same in a process of its own."""
-    code = "import sys; from tests.toy import run, Toy; run(Toy(act=sys.argv[1], notes=sys.argv[2]))"
+    heed = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs ignore it
+    )
+    code = f"import sys; {heed}; from tests.toy import run, Toy; run(Toy(act=sys.argv[1], notes=sys.argv[2]))"
     return subprocess.Popen([sys.executable, "-c", code, act, str(here / "notes")], stderr=subprocess.DEVNULL)
 
 

@@ -153,6 +153,7 @@ def test_a_refusal_ends_well_and_says_so(
     assert decided.acts[-1].act == "refuse"
 
 
+@pytest.mark.slow
 def test_an_answer_counts_for_the_verdict_that_was_shown(
     decided: Decided, deployed: Deployed, version: Receipt, verdict: Callable[..., Receipt]
 ) -> None:

@@ -21,7 +21,14 @@ def every(kind: type[errors.LuthierError]) -> Iterator[type[errors.LuthierError]
         yield from every(child)
 
 
-@pytest.mark.parametrize("kind", list(every(errors.LuthierError)), ids=lambda kind: kind.__name__)
+QUICK = (errors.Unreachable, errors.BadRecipe)
+KINDS = [
+    pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow, id=kind.__name__)
+    for kind in every(errors.LuthierError)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_was_lost_is_tried_twice_more_and_what_was_refused_never(kind: type[errors.LuthierError]) -> None:
     tried: list[int] = []
 
