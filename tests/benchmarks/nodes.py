@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.launch.base import Launcher
+from infra.launch.hosts import HostsLauncher
 from infra.launch.nodes import Place
-from infra.launch.profile import Profile
+from infra.launch.profile import Host, Profile
 from infra.launch.resources import Resources
 from infra.launch.slurm import SlurmLauncher
 from tasks.training import zero
@@ -31,7 +32,10 @@ from tests import tiny
 from tests.benchmarks.figures import figure, note
 from tests.e2e.training import bench
 from tests.s3 import free_ports
-from tests.slurm import MISSING, slurm
+from tests.slurm import MISSING as slurm_missing
+from tests.slurm import slurm
+from tests.sshd import MISSING as ssh_missing
+from tests.sshd import machines
 from tests.unit.tasks.training.prepared import Row, dataset
 
 ROOT = Path(__file__).parents[2]
@@ -138,13 +142,23 @@ def overhead(root: Path) -> None:
     """Seconds of a training of two steps on two ranks by each launcher, beyond those of torchrun alone."""
     with contextlib.ExitStack() as stack:
         ways: dict[str, Callable[[Path], object]] = {"plain": _plain, "local": lambda room: _by(None, room)}
-        if MISSING:
-            note(f"no figures of Slurm: no {', '.join(MISSING)} here")
+        os.environ["PYTHONPATH"] = str(ROOT)
+        if slurm_missing:
+            note(f"no figures of Slurm: no {', '.join(slurm_missing)} here")
         else:
             os.environ |= stack.enter_context(slurm()).environment
-            os.environ["PYTHONPATH"] = str(ROOT)
             profile = Profile(resources=Resources(cpus_per_task=2, time="00:20:00"))
             ways["slurm"] = lambda room: _by(SlurmLauncher(profile, str(room)), room)
+        if ssh_missing:
+            note(f"no figures of hosts: no {', '.join(ssh_missing)} here")
+        else:
+            there = stack.enter_context(machines([("127.0.0.1", ())]))
+            reached = Profile(
+                hosts=[Host(ssh=machine.name) for machine in there.all],
+                known_hosts=str(there.folder / "known_hosts"),
+                ssh_config=str(there.folder / "ssh_config"),
+            )
+            ways["hosts"] = lambda room: _by(HostsLauncher(reached, str(room)), room)
         took: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(ROUNDS):
             for name, way in ways.items():

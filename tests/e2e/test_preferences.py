@@ -66,7 +66,8 @@ def test_accumulation_and_ranks_change_nothing_and_margins_rise(tmp_path: Path, 
     assert whole.summary["objective"] == method
 
 
-@pytest.mark.parametrize("method", ["dpo", pytest.param("kto", marks=pytest.mark.proof)])
+@pytest.mark.proof  # the same of SFT is in test_training.py
+@pytest.mark.parametrize("method", ["dpo", "kto"])
 def test_killed_and_then_told_to_leave_it_ends_as_if_left_alone(tmp_path: Path, method: str) -> None:
     fields: dict[str, Any] = {"judged": KINDS[method], "objective": {"method": method}, "max_steps": 80}
     fields |= {"num_processes": 1, "deepspeed": "none"}
