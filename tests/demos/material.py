@@ -24,7 +24,6 @@ deployments:
     parameters: {{recipe: {recipe}, overrides: {{}}, approval: {{ask: true}}}}
     schedules: [{{cron: "0 2 * * *", timezone: UTC, active: false}}]
     triggers: [{{match: {{prefect.resource.id: "{rows}*"}}, expect: [luthier.data.new]}}]
-    concurrency_limit: {{limit: 1, collision_strategy: ENQUEUE}}
     work_pool: {{name: luthier}}
 """
 

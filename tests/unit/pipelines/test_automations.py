@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+import yaml
 
 from infra.errors import Refused, Unreachable
 from pipelines import alarms, automations
@@ -122,3 +123,10 @@ def test_the_fingerprint_changes_with_the_stanzas_and_with_the_flows(project: Pa
     changed = automations.fingerprint(project)
     (project / "prefect.yaml").write_text(PREFECT_YAML + "# and a remark\n")
     assert len({before, changed, automations.fingerprint(project)}) == 3
+
+
+@pytest.mark.parametrize("path", ["prefect.yaml", "docker/prefect.yaml", "pipelines/template/prefect.yaml"])
+def test_no_deployment_has_a_limit_whose_lease_would_end_a_healthy_run(path: str) -> None:
+    stanzas = yaml.safe_load((Path(__file__).parents[3] / path).read_text(encoding="utf-8"))["deployments"]
+    assert stanzas
+    assert not [stanza["name"] for stanza in stanzas if "concurrency_limit" in stanza]
