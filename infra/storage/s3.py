@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 from botocore.loaders import Loader, create_loader
 
 from infra.errors import Corrupt, LuthierError, StoreRefused, Unreachable
+from infra.memory import share_heaps
 from infra.storage.objects import BLOCK, PIECE, file_blocks
 from infra.storage.tries import Request, Tries
 from infra.storage.weather import Taken
@@ -71,6 +72,7 @@ class S3Objects:
     @cached_property
     def client(self) -> Any:
         """What moves blocks: half of what that costs in s3fs is asyncio's copying (decision 0026)."""
+        share_heaps()  # a thread for each try, each with blocks
         session = botocore.session.get_session()
         session.register_component("data_loader", _loader())
         return session.create_client("s3", config=Config(**self._settings()))

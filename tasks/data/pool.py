@@ -1,7 +1,5 @@
 """Shards on all cores: each is looked up, or made and committed by a process of its own; the same whoever makes it."""
 
-import ctypes
-import gc
 import hashlib
 import multiprocessing
 import os
@@ -25,6 +23,7 @@ from infra.launch.scratch import scratch
 from infra.launch.step import Step
 from infra.launch.step import spec as specified
 from infra.launch.work import commit
+from infra.memory import give_back
 from infra.settings import Platform
 from infra.storage.receipt import Receipt
 from tasks.data import formats, sources, templates
@@ -35,7 +34,6 @@ from tasks.data.tokens import Encoder, load, without_torch
 
 AHEAD = 2  # shards a process that wait for it, so that none waits for the plan
 LISTEN_S = 1.0
-M_MMAP_THRESHOLD = -3  # malloc.h: from so many bytes on memory is the system's again once it is free
 
 
 class Order(Frozen):
@@ -175,16 +173,6 @@ def _alone(orders: Iterable[Order], platform: Platform, heard: Callable[[int], o
     finally:
         _kept.clear()
         give_back()
-
-
-def give_back() -> None:
-    """Memory that is free goes back to the system. Glibc keeps it for more of the same, and what follows is of another kind:
-    a few large columns, which it is told to hand back at once."""
-    gc.collect()
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):  # other C libraries do so by themselves
-        library.mallopt(M_MMAP_THRESHOLD, 2**20)
-        library.malloc_trim(0)
 
 
 _counter: Any = None

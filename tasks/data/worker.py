@@ -14,6 +14,7 @@ from infra import settings
 from infra.errors import BadData, BadTemplate, Lost
 from infra.frozen import canonical
 from infra.launch.work import Summary, Work, main
+from infra.memory import give_back
 from infra.storage.receipt import Receipt
 from tasks.data import pool, remote, samples, sources, stage, templates
 from tasks.data.config import DataConfig
@@ -56,7 +57,7 @@ def work(job: Work[DataConfig]) -> Summary:
     template = Template(tokenizer, override)
     job.beat("packing")
     found = Index(config, made)
-    pool.give_back()  # the parts that its columns were put together from
+    give_back()  # the parts that its columns were put together from
     require_usable(found)
     found.choose(np.load(job.inputs["overlap"] / "rows.npy") if "overlap" in job.spec.inputs else None)
     found.cut()
