@@ -32,12 +32,8 @@ def versions(
     candidate: the newest version that has passed its gate. champion: what is in production, which your servers load as
     models:/NAME@champion. previous: what was before it, to which `luthier rollback NAME` returns.
     """
-    require_name(name)
     platform = settings.load().platform()
-    look = lookup(platform)
-    known = look.versions(name=name)
-    if not known:
-        raise look.unknown(name, [])
+    known = registered(platform, name)
     now = _now(platform, name)
     rows = [_told(one) for one in known]
     if json:
@@ -87,7 +83,7 @@ def rollback(
     No gate is asked: what returns was in production before. The model stays where it lies, so servers need only load
     models:/NAME@champion again.
     """
-    require_name(name)
+    _require_name(name)
     platform = settings.load().platform()
     now = _now(platform, name)
     _note_moves(now)
@@ -112,8 +108,17 @@ def rollback(
     )
 
 
-def require_name(name: str) -> None:
-    """Refused where that cannot be the name of a model."""
+def registered(platform: Platform, name: str) -> "list[Version]":
+    """The versions of a model; Refused where there are none."""
+    _require_name(name)
+    look = lookup(platform)
+    known = look.versions(name=name)
+    if not known:
+        raise look.unknown(name, [])
+    return known
+
+
+def _require_name(name: str) -> None:
     if not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
         raise Refused(
             "that is no name of a model", value=name, remedy="the name alone, without version or alias: tickets"

@@ -7,8 +7,7 @@ import typer
 from infra import settings
 from infra.errors import Refused
 from pipelines.cli import screen
-from pipelines.cli.production import Name, require_name
-from pipelines.cli.versions import lookup
+from pipelines.cli.production import Name, registered
 
 if TYPE_CHECKING:
     from infra.tracking.lookup import Version
@@ -25,12 +24,8 @@ def retire(
     its tags: who promoted it, when and why. Its artifacts stay until `luthier gc --unreferenced --delete`, and its curves
     stay in MLflow.
     """
-    require_name(name)
     platform = settings.load().platform()
-    look = lookup(platform)
-    known = look.versions(name=name)
-    if not known:
-        raise look.unknown(name, [])
+    known = registered(platform, name)
     old = retired(known, keep)
     if not old:
         screen.say(f"nothing to retire: {name} has {len(known)} versions, and {keep} stay beside those with an alias")
